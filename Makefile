@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# Needs Python (>= 3.10) and make, nothing else. `make demo` is the place to begin.
+# Another Python: `make test PYTHON=python3.13 VENV=.venv-3.13`.
+#
+# What is installed is the built wheel, not an editable checkout: it is what users get, and the
+# activation file, the demo application and the Grafana files are only in their places there.
+
+PYTHON ?= python3
+VENV ?= .venv
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+SHIPPED := $(shell find src examples grafana -type f -not -path '*/__pycache__/*')
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format bench check lock lock-check clean
+
+help:
+	@echo 'make demo    ten users over real WebSockets: clean, then with every seeded leak'
+	@echo 'make test    the tests'
+	@echo 'make lint    ruff, mypy'
+	@echo 'make check   lint and test'
+	@echo 'make bench   the cost of one audited send'
+	@echo 'make lock    resolve the dependencies anew'
+
+setup: $(VENV)/.installed
+
+# Every dependency, in the versions of uv.lock (`make lock` writes both).
+$(VENV)/.dependencies: pyproject.toml requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo '$(PYTHON) is older than Python 3.10: make ... PYTHON=python3.11' >&2; exit 2; }
+	@echo 'Setting up $(VENV) ...'
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) install --no-deps --requirement requirements.txt
+	@touch $@
+
+# The wheel, again whenever something in it has changed.
+$(VENV)/.installed: $(VENV)/.dependencies $(SHIPPED) README.md LICENSE
+	@rm -rf $(VENV)/wheel
+	@$(PIP) wheel --no-deps --no-build-isolation --wheel-dir $(VENV)/wheel .
+	@$(PIP) install --no-deps --force-reinstall $(VENV)/wheel/*.whl
+	@$(PIP) check
+	@touch $@
+
+demo: setup
+	$(BIN)/ws-audit demo
+	@echo
+	$(BIN)/ws-audit demo --leak all; test $$? -eq 1
+
+test: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: setup
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: setup
+	$(BIN)/python benchmarks/inline.py
+
+check: lint test
+
+EXPORT := export --quiet --all-extras --no-emit-project --no-hashes --no-annotate --no-header \
+	--format requirements.txt
+
+lock: setup
+	$(BIN)/uv lock --upgrade
+	$(BIN)/uv $(EXPORT) --output-file requirements.txt
+
+# uv.lock says what pyproject.toml says, and requirements.txt what uv.lock says.
+lock-check: setup
+	$(BIN)/uv lock --check
+	$(BIN)/uv $(EXPORT) --locked | diff requirements.txt -
+
+clean:
+	rm -rf .venv* .mypy_cache .pytest_cache .ruff_cache
