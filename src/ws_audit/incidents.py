@@ -148,21 +148,13 @@ class Incident:
         Pairs come with the most events first. `trace_ids` are the first 100. In a running
         agent the pairs past its cap are one line, `other` to `other`.
         """
+        # Copied under the lock, which the call path takes too; written out without it.
         with self._lock:
             pairs = [
-                {
-                    "recipient": recipient,
-                    "owner": owner,
-                    "severity": pair.severity,
-                    "events": pair.events,
-                    "first_seen": timestamp(pair.first_ns),
-                    "last_seen": timestamp(pair.last_ns),
-                }
-                for (recipient, owner), pair in sorted(
-                    self.pairs.items(), key=lambda item: (-item[1].events, item[0])
-                )
+                (-pair.events, recipient, owner, pair.severity, pair.first_ns, pair.last_ns)
+                for (recipient, owner), pair in self.pairs.items()
             ]
-            return {
+            seen = {
                 "id": self.id,
                 "rule": self.rule,
                 "severity": self.severity,
@@ -173,13 +165,25 @@ class Incident:
                 "events": self.events,
                 "attempted": self.attempted,
                 "bytes": self.size,
-                "pairs": pairs,
+                "pairs": [],
                 "managers": sorted(self.managers),
                 "sites": sorted(self.sites),
                 "services": [self.service],
                 "versions": sorted(self.versions),
                 "trace_ids": list(self.trace_ids),
             }
+        seen["pairs"] = [
+            {
+                "recipient": recipient,
+                "owner": owner,
+                "severity": severity,
+                "events": -events,
+                "first_seen": timestamp(first_ns),
+                "last_seen": timestamp(last_ns),
+            }
+            for events, recipient, owner, severity, first_ns, last_ns in sorted(pairs)
+        ]
+        return seen
 
 
 class Incidents:

@@ -1,0 +1,348 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A trace directory, read back: findings, coverage, and what could not be read.
+
+Why it exists: after an incident the directory is the only witness, and it may have been
+through a full disk, a kill and a copy. Whatever can be read is read; whatever cannot is named.
+
+It must never give up on a directory because of one file or line, never pass over a gap in
+silence, and never change anything in the directory.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from ws_audit import model, schema
+from ws_audit.incidents import Incidents, timestamp
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Iterator
+    from typing import BinaryIO
+
+    Progress = Callable[[int, int], None]
+    _Texts = dict[str, str]  # the same few names are on every line: each is kept once
+
+NAMED_FOREIGN: Final = 10  # foreign files named one by one before they are only counted
+
+# The review's coverage figures and the attributes they are summed from.
+_COUNTS: Final = {
+    "frames": schema.FRAMES,
+    "judged": schema.JUDGED,
+    "unattributed": schema.UNATTRIBUTED,
+    "excused": schema.EXCUSED_COUNT,
+    "dropped": schema.DROPPED,
+}
+
+# Other files that belong in a trace directory: the hash key and the kill switch.
+_COMPANIONS: Final = ("hash.key", "control")
+_SEGMENT: Final = re.compile(r"(violations|coverage)-(.+)-([0-9]+)-([0-9]+)-([0-9]+)\.jsonl")
+_LONGEST_LINE: Final = 1 << 20  # no line of ours comes near: what is longer is something else
+_LATEST_NS: Final = 253_402_300_800 * 1_000_000_000  # the year 10000: no time, but garbage
+
+
+class Stored(NamedTuple):
+    """What a trace directory holds.
+
+    `findings` are in the order they were read, synthetic ones included. `coverage` has the
+    sums of the review's five figures. `first_ns` and `last_ns` span everything read; both are
+    0 if that is nothing.
+    """
+
+    findings: list[model.Finding]
+    coverage: dict[str, int]
+    first_ns: int
+    last_ns: int
+    problems: list[str]
+
+
+def read(directory: str | os.PathLike[str], progress: Progress | None = None) -> Stored:
+    """Read every violation and coverage segment of a trace directory.
+
+    `progress` is called with the bytes read and the bytes there are. Raises OSError if the
+    directory itself cannot be listed; anything less is named in `problems`.
+    """
+    return _Reader(Path(directory), progress).read()
+
+
+def review(
+    directory: str | os.PathLike[str], now_ns: int, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Give the review of a trace directory as its JSON has it, as of `now_ns`.
+
+    Incidents come with the worst severity first, of these the one seen last. Synthetic
+    findings are no incidents. Raises OSError as `read` does.
+    """
+    stored = read(directory, progress)
+    incidents = Incidents().fold(it for it in stored.findings if not it.synthetic)
+    incidents.sort(key=lambda it: (model.SEVERITIES.index(it.severity), -it.last_ns, it.id))
+    seen = bool(stored.last_ns)
+    return {
+        "schema": 1,
+        "incidents": [incident.as_dict(now_ns) for incident in incidents],
+        "coverage": stored.coverage,
+        "window": {
+            "first": timestamp(stored.first_ns) if seen else None,
+            "last": timestamp(stored.last_ns) if seen else None,
+        },
+        "problems": stored.problems,
+    }
+
+
+class _Writer:
+    """What the segments of one process add up to."""
+
+    def __init__(self, host: str, pid: str) -> None:
+        self.name = f"process {pid} on {host}"
+        self.wrote = False
+        self.finished = False  # the last coverage line is the final one
+        self.pending: dict[str, int] = {}  # span id -> index of a finding without outcome
+        self.orphans = 0
+
+
+class _Reader:
+    """One pass over one directory, file by file and line by line."""
+
+    def __init__(self, directory: Path, progress: Progress | None) -> None:
+        self._directory = directory
+        self._progress = progress
+        self._writers: dict[tuple[str, str, str], _Writer] = {}
+        self._findings: list[model.Finding] = []
+        self._coverage = dict.fromkeys(_COUNTS, 0)
+        self._first_ns = 0
+        self._last_ns = 0
+        self._problems: list[str] = []
+        self._texts: _Texts = {}
+        self._done = 0
+        self._total = 0
+
+    def read(self) -> Stored:
+        for path, kind, writer in self._segments():
+            try:
+                if path.exists() and not path.is_file():
+                    raise OSError("not a regular file")  # a pipe would keep us waiting
+                with path.open("rb") as file:
+                    self._file(path.name, kind, writer, file)
+            except OSError as error:
+                self._problems.append(f"{path.name}: cannot be read: {error.strerror or error}")
+        for writer in self._writers.values():
+            self._account(writer)
+        return Stored(self._findings, self._coverage, self._first_ns, self._last_ns, self._problems)
+
+    def _segments(self) -> list[tuple[Path, str, _Writer]]:
+        """List the segments, those of one process together and in the order it wrote them."""
+        found: list[tuple[tuple[str, int, int, int, str], Path, str, _Writer]] = []
+        foreign = []
+        for path in sorted(self._directory.iterdir()):
+            match = _SEGMENT.fullmatch(path.name)
+            if match is None:
+                if path.name not in _COMPANIONS:
+                    foreign.append(path.name)
+                continue
+            kind, host, pid, start, number = match.groups()
+            writer = self._writers.setdefault((host, pid, start), _Writer(host, pid))
+            found.append(((host, int(pid), int(start), int(number), kind), path, kind, writer))
+            try:
+                self._total += path.stat().st_size
+            except OSError:
+                pass  # it is opened next, and the problem named there
+
+        self._problems += [
+            f"{name}: no segment of ours, ignored" for name in foreign[:NAMED_FOREIGN]
+        ]
+        if len(foreign) > NAMED_FOREIGN:
+            self._problems.append(
+                f"{len(foreign) - NAMED_FOREIGN} more files are no segments of ours, ignored"
+            )
+        found.sort(key=lambda item: item[0])
+        return [(path, kind, writer) for _, path, kind, writer in found]
+
+    def _file(self, name: str, kind: str, writer: _Writer, file: BinaryIO) -> None:
+        faults: dict[str, tuple[int, int]] = {}  # what is wrong -> first line, how many
+        for number, line in _lines(file):
+            self._done += len(line)
+            if self._progress is not None and number % 1000 == 0:
+                self._progress(self._done, self._total)
+            try:
+                fault = self._line(kind, writer, line)
+            except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+                torn = not line.endswith(b"\n")
+                fault = "torn (killed or disk full in mid-write)" if torn else "corrupt"
+            if fault:
+                first, count = faults.get(fault, (number, 0))
+                faults[fault] = (first, count + 1)
+        if self._progress is not None:
+            self._progress(self._done, self._total)
+
+        for fault, (first, count) in faults.items():
+            more = f", and {count - 1:,} more" if count > 1 else ""
+            self._problems.append(f"{name} line {first}{more}: {fault}, not counted")
+
+    def _line(self, kind: str, writer: _Writer, line: bytes) -> str:
+        """Take in one line; return what is wrong with it, empty if nothing."""
+        if not line.strip():
+            return ""  # a torn line's end, named when its beginning was read
+        writer.wrote = True
+
+        # All spans are looked at before any is counted: a line counts whole or not at all.
+        spans = []
+        for resource_spans in json.loads(line)["resourceSpans"]:
+            resource = _attributes(resource_spans["resource"])
+            for scope_spans in resource_spans["scopeSpans"]:
+                scope = scope_spans["scope"]
+                if scope["name"] != schema.SCOPE_NAME:
+                    return f"written by {_quote(scope['name'])}, not by {schema.SCOPE_NAME}"
+                if scope["version"] != str(model.RECORD_VERSION):
+                    return (
+                        f"record version {_quote(scope['version'])}, "
+                        f"this review reads version {model.RECORD_VERSION}"
+                    )
+                spans += [_Span(resource, span, self._texts) for span in scope_spans["spans"]]
+
+        for span in spans:
+            self._span(kind, writer, span)
+        return ""
+
+    def _span(self, kind: str, writer: _Writer, span: _Span) -> None:
+        self._first_ns = min(self._first_ns or span.start_ns, span.start_ns)
+        self._last_ns = max(self._last_ns, span.end_ns)
+
+        if span.counts is not None and kind == "coverage":
+            for key, count in span.counts.items():
+                self._coverage[key] += count
+            writer.finished = span.final
+        elif span.finding is not None:
+            if not span.settled:
+                writer.pending[span.id] = len(self._findings)
+            self._findings.append(span.finding)
+        elif span.settled and span.name == schema.VIOLATION_SPAN:
+            self._settle(writer, span)
+
+    def _settle(self, writer: _Writer, span: _Span) -> None:
+        """Add the outcome to a violation that was written before it was known."""
+        index = writer.pending.pop(span.id, None)
+        if index is None:
+            writer.orphans += 1
+            return
+        finding = self._findings[index]
+        self._findings[index] = finding._replace(delivered=span.delivered(finding.count))
+
+    def _account(self, writer: _Writer) -> None:
+        """Say what is missing from one process, now that all of it has been read."""
+        if writer.wrote and not writer.finished:
+            self._problems.append(
+                f"{writer.name} has not written its last coverage record (still running or "
+                "killed): up to 60 s of its traffic are not in the coverage figures"
+            )
+        if writer.orphans:
+            self._problems.append(
+                f"{writer.name}: {writer.orphans:,} violations are known by their outcome only, "
+                "their record was lost (disk full or segment deleted): not counted"
+            )
+
+
+class _Span:
+    """One span of a line. Whatever is wrong with it raises here, before any of it is counted.
+
+    `counts` is set on coverage, `finding` on the first line of a violation; a line with the
+    outcome alone is `settled` and has neither.
+    """
+
+    __slots__ = (
+        "_attributes",
+        "counts",
+        "end_ns",
+        "final",
+        "finding",
+        "id",
+        "name",
+        "settled",
+        "start_ns",
+    )
+
+    def __init__(self, resource: dict[str, Any], span: dict[str, Any], texts: _Texts) -> None:
+        self._attributes = attributes = _attributes(span)
+        self.name = str(span["name"])
+        self.id = str(span["spanId"])
+        self.start_ns = int(span["startTimeUnixNano"])
+        self.end_ns = max(int(span["endTimeUnixNano"]), self.start_ns)
+        if not 0 < self.start_ns <= self.end_ns < _LATEST_NS:
+            raise ValueError("no time")
+
+        self.settled = schema.OUTCOME in attributes or schema.DELIVERED in attributes
+        self.final = attributes.get(schema.FINAL) in {True, "true"}
+        self.counts: dict[str, int] | None = None
+        self.finding: model.Finding | None = None
+        if self.name == schema.COVERAGE_SPAN:
+            self.counts = {key: self._number(name, 0) for key, name in _COUNTS.items()}
+        elif self.name == schema.VIOLATION_SPAN and schema.RULE in attributes:
+            self.finding = self._finding(resource, texts, str(span["traceId"]))
+
+    def delivered(self, count: int) -> int:
+        """How many of `count` went out, or may have: a process that died cannot tell."""
+        if schema.DELIVERED in self._attributes:
+            return min(self._number(schema.DELIVERED, 0), count)
+        outcome = self._attributes.get(schema.OUTCOME, model.UNKNOWN)
+        return count if outcome in {model.OK, model.UNKNOWN} else 0
+
+    def _finding(self, resource: dict[str, Any], texts: _Texts, trace_id: str) -> model.Finding:
+        def text(name: str, default: str = "", values: dict[str, Any] = self._attributes) -> str:
+            value = str(values.get(name, default))
+            return texts.setdefault(value, value)
+
+        severity = text(schema.SEVERITY)
+        if severity not in model.SEVERITIES:
+            raise ValueError("no severity")
+        count = self._number(schema.COUNT, 1)
+        return model.Finding(
+            service=text("service.name", values=resource),
+            version=text("service.version", values=resource),
+            rule=text(schema.RULE),
+            severity=severity,
+            recipient=text(schema.USER_HASH),
+            owner=text(schema.OWNER_HASH),
+            event=text(schema.EVENT, model.NONE),
+            manager=text(schema.MANAGER, model.NONE),
+            site=text(schema.SITE, model.NONE),
+            first_ns=self.start_ns,
+            # Only an aggregate lasts: a single delivery's span ends when its call does.
+            last_ns=self.end_ns if count > 1 else self.start_ns,
+            count=count,
+            delivered=self.delivered(count),
+            size=self._number(schema.BYTES, 0),
+            trace_id=trace_id,
+            synthetic=self._attributes.get(schema.SYNTHETIC) in {True, "true"},
+        )
+
+    def _number(self, name: str, default: int) -> int:
+        number = int(self._attributes.get(name, default))
+        if number < 0:
+            raise ValueError("a count below zero")
+        return number
+
+
+def _lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """Yield numbered lines; one too long to be ours comes as its beginning alone."""
+    number = 0
+    whole = True
+    while line := file.readline(_LONGEST_LINE):
+        if whole:
+            number += 1
+            yield number, line
+        whole = line.endswith(b"\n")
+
+
+def _attributes(holder: dict[str, Any]) -> dict[str, Any]:
+    """Flatten OTLP attributes to plain values."""
+    values = {}
+    for attribute in holder.get("attributes", ()):
+        ((form, value),) = attribute["value"].items()
+        values[str(attribute["key"])] = int(value) if form == "intValue" else value
+    return values
+
+
+def _quote(value: object) -> str:
+    return repr(str(value)[:40])

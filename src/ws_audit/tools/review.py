@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`ws-audit review DIR`: who saw whose data, from a trace directory.
+
+Why it exists: it is what the alert tells you to run.
+
+It must never write anything to standard output but the review, and never exit 0 when it could
+not look.
+"""
+
+from __future__ import annotations
+
+import argparse
+import calendar
+import json
+import os
+import re
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from ws_audit.model import PROBABLE, SEVERITIES
+from ws_audit.review import read, report
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_TIME: Final = re.compile(
+    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:([Zz])|([+-])(\d\d):(\d\d))",
+    re.ASCII,
+)
+_PATIENCE_S: Final = 2.0  # what takes longer shows its progress
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare what the command line of `review` takes."""
+    parser.description = "Tell from a trace directory who saw whose data, since when, and where."
+    parser.epilog = "Exit code: 0 clean, 1 findings at or above --fail-on, 2 bad input."
+    parser.add_argument("source", metavar="DIR", help="the trace directory (WS_AUDIT_TRACE_DIR)")
+    parser.add_argument(
+        "--format", choices=("text", "json"), default="text", help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--now",
+        type=_time,
+        metavar="RFC3339",
+        help="the time as of which an incident is ongoing; default: the time it is",
+    )
+    parser.add_argument(
+        "--fail-on",
+        choices=SEVERITIES,
+        default=PROBABLE,
+        help="exit 1 from this severity on; default: %(default)s",
+    )
+
+
+def main(options: argparse.Namespace) -> int:
+    """Write the review of `options.source` and return the exit code."""
+    source = Path(options.source)
+    now_ns = time.time_ns() if options.now is None else options.now
+    try:
+        review = read.review(source, now_ns, _progress())
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        print(
+            f"ws-audit review: {options.source}: {why}; expected a trace directory, "
+            "as WS_AUDIT_TRACE_DIR or trace_dir names it",
+            file=sys.stderr,
+        )
+        return 2
+
+    if options.format == "json":
+        _write(json.dumps(review, indent=1) + "\n")
+    else:
+        _write(report.text(review, color=_colorful()))
+    return int(_failing(review, options.fail_on))
+
+
+def _failing(review: dict[str, Any], fail_on: str) -> bool:
+    failing = SEVERITIES[: SEVERITIES.index(fail_on) + 1]
+    return any(
+        incident["severity"] in failing and not incident["acknowledged"]
+        for incident in review["incidents"]
+    )
+
+
+def _time(text: str) -> int:
+    """Read RFC 3339 into Unix nanoseconds. Raises ArgumentTypeError, which names the text."""
+    match = _TIME.fullmatch(text)
+    try:
+        if match is None:
+            raise ValueError(text)
+        day, clock, fraction, _, sign, hours, minutes = match.groups()
+        seconds = calendar.timegm(time.strptime(f"{day} {clock}", "%Y-%m-%d %H:%M:%S"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no time; expected RFC 3339 such as 2026-11-23T10:00:00Z"
+        ) from None
+    if sign:
+        offset = (int(hours) * 60 + int(minutes)) * 60
+        seconds -= offset if sign == "+" else -offset
+    return seconds * 1_000_000_000 + int((fraction or "").ljust(9, "0"))
+
+
+def _progress() -> Callable[[int, int], None] | None:
+    """Return what shows progress on a terminal once reading takes long; None elsewhere."""
+    if not sys.stderr.isatty():
+        return None
+    begun = time.monotonic()
+
+    def show(done: int, total: int) -> None:
+        if time.monotonic() - begun > _PATIENCE_S:
+            end = "\r\x1b[K" if done >= total else ""
+            print(f"\rreading {done >> 20:,} of {total >> 20:,} MiB{end}", end="", file=sys.stderr)
+            sys.stderr.flush()
+
+    return show
+
+
+def _colorful() -> bool:
+    return (
+        sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    )
+
+
+def _write(text: str) -> None:
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # `| head` has seen enough. The exit code still tells; only the flush at exit must not.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
