@@ -192,9 +192,9 @@ def test_run_keeps_pid_and_signals() -> None:
 
 
 def test_run_does_not_pass_on_the_signals_python_ignores() -> None:
-    command = ["run", "--", "bash", "-c", "trap; grep SigIgn /proc/self/status"]
-    direct = subprocess.run(command[2:], capture_output=True, text=True, check=True)
-    assert ws_audit(*command).stdout == direct.stdout
+    done = ws_audit("run", "--", "grep", "SigIgn", "/proc/self/status")
+    ignored = int(done.stdout.split()[1], 16)
+    assert not ignored & (1 << (signal.SIGPIPE - 1) | 1 << (signal.SIGXFSZ - 1))
 
 
 @pytest.mark.parametrize(

@@ -322,7 +322,11 @@ def test_threads_of_a_new_child_share_its_files(tmp_path: Path) -> None:
         """
 store = Store(directory, resource={})
 store.sync()
-sys.setswitchinterval(1e-6)
+import time, ws_audit.outputs.store as module
+def slow(resource, lines=module.Lines):
+    time.sleep(0.1)  # long enough for every thread to come in
+    return lines(resource)
+module.Lines = slow
 child = os.fork()
 if child == 0:
     gate = threading.Barrier(8)
