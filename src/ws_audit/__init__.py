@@ -1,4 +1,64 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Audits user isolation on live WebSocket traffic."""
+"""Audits user isolation on live WebSocket traffic.
+
+Most applications never import this package: `WS_AUDIT_ENABLED=1` in the environment is all.
+These calls are for those that start it, stop it, or know better whose connection one is.
+
+Nothing is imported here until it is used, because the activation line loads this module in
+every interpreter in which the agent is on.
+"""
+
+from __future__ import annotations
 
 __version__ = "0.1.0"
+__all__ = ["__version__", "bind", "disable", "enable", "flush"]
+
+
+def enable() -> None:
+    """Begin auditing in this process: patch what is imported already and what will be.
+
+    The same as `WS_AUDIT_ENABLED=1`, later. Settings come from the environment and the
+    configuration file; a bad one is said once on stderr and keeps its default.
+    """
+    from .agent import agent  # noqa: PLC0415
+
+    agent().enable()
+
+
+def disable() -> None:
+    """Take every patch out and write what is left; the application runs as if never audited."""
+    from .agent import agent  # noqa: PLC0415
+
+    agent().disable()
+
+
+def flush(timeout: float = 5.0) -> bool:
+    """Wait up to `timeout` seconds until everything recorded has left the process.
+
+    True if it has: on disk, accepted by the collector (its answer, not the attempt) and
+    taken by the webhook, as far as these are configured.
+    """
+    from .agent import agent  # noqa: PLC0415
+
+    runtime = agent().runtime
+    return True if runtime is None else runtime.flush(timeout)
+
+
+def bind(connection: object, user: object, *, tenant: object = None) -> None:
+    """Say whose connection this is; it outranks everything the agent finds out by itself.
+
+    `connection` is the framework's WebSocket object or its ASGI scope, `user` an id (str,
+    int, UUID) and `tenant` one, too, if ids are only unique within it. Without an active
+    agent, or for a connection it has not seen, this does nothing.
+    """
+    from .agent import agent  # noqa: PLC0415
+    from .identity import find_cell, principal  # noqa: PLC0415
+
+    runtime = agent().runtime
+    if runtime is None:
+        return
+    holder = principal(tenant)
+    who = principal(user, tenant=holder.user if holder is not None else None)
+    found = find_cell(connection)
+    if who is not None and found is not None:
+        runtime.sink.pin(found[0], who)

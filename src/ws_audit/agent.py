@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The agent of this process: which stage it is in, and what each imported module means to it.
+
+Why it exists: importing things early changes applications, so the agent grows in stages.
+This module is loaded after the first module outside the standard library has executed; it
+reads the settings and looks at classes. Only when one is taken, or a server's module
+appears, are the hooks loaded; only when a server takes the application, the rest.
+
+It must never raise into an import, and never import ssl, socket, threading, wrapt,
+OpenTelemetry or prometheus_client itself.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from _thread import RLock
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from . import bootstrap, settings, transports
+from .classify import classes_of, classify, is_realtime
+
+if TYPE_CHECKING:
+    from .runtime import Runtime
+
+_CONTROL_NS = 2_000_000_000
+
+
+class Agent:
+    """One per process; made by the first executed module or by `enable()`."""
+
+    def __init__(self) -> None:
+        self._lock = RLock()
+        self.settings, problems = settings.load(os.environ, os.getcwd())
+        self.runtime: Runtime | None = None
+        self._inside: list[tuple[str, ModuleType]] = []
+        self._control_read = 0
+        self._control_odd = False
+        self._active = True
+        self._exit_registered = False
+        for problem in problems:
+            say(f"{problem} (its default is used)")
+
+    # -- imports ----------------------------------------------------------------------------
+
+    def executed(self, module: ModuleType) -> None:
+        """A module outside the standard library has executed."""
+        name = module.__name__
+        if name in transports.HOOKS:
+            with self._lock:
+                if self.runtime is None and name not in transports.SERVERS:
+                    self._inside.append((name, module))
+                elif self._active:
+                    self._hook(name, module)
+        elif self._active and self._takes(module):
+            self._look(module)
+
+    def _hook(self, name: str, module: ModuleType) -> None:
+        runtime = self._stage_one()
+        try:
+            import_module(transports.HOOKS[name]).install(module, runtime)
+        except Exception as fault:  # the framework's internals have moved: not covered, and said
+            runtime.failed(f"transport {name}", fault)
+
+    def _takes(self, module: ModuleType) -> bool:
+        name = module.__name__
+        if name == "__main__":
+            spec = getattr(module, "__spec__", None)
+            path = getattr(module, "__file__", None)
+            if spec is None and path is None:
+                return False
+            name = spec.name if spec is not None else os.path.basename(path or "").partition(".")[0]
+            if self.settings.include == () and not installed(module):
+                return self.settings.takes("__main__", installed=False)
+        return self.settings.takes(name, installed(module))
+
+    def _look(self, module: ModuleType) -> None:
+        """Take the manager classes of one application module."""
+        try:
+            classes = classes_of(module)
+        except Exception:
+            return
+        if not classes:
+            return
+        taken = frozenset(self.runtime.installer.targets) if self.runtime is not None else frozenset()
+        realtime = is_realtime(module, taken)
+        for cls in classes:
+            if cls in taken:
+                continue
+            target = classify(cls, realtime)
+            if target is not None:
+                with self._lock:
+                    self._stage_one().manager(cls, target, module)
+
+    def _stage_one(self) -> Runtime:
+        if self.runtime is None:
+            from .runtime import Runtime  # noqa: PLC0415  (wrapt comes with it)
+
+            self.runtime = Runtime(self.settings, say, self.serve, self.periodic)
+            os.register_at_fork(after_in_child=self.runtime.forget)
+            waiting, self._inside = self._inside, []
+            for name, module in waiting:
+                self._hook(name, module)
+        return self.runtime
+
+    def scan(self) -> None:
+        """Look at everything imported so far: what the finder could not see, and singletons."""
+        modules = [module for module in list(sys.modules.values()) if type(module) is ModuleType]
+        for module in modules:
+            name = getattr(module, "__name__", None)
+            if not isinstance(name, str) or name.partition(".")[0] in sys.stdlib_module_names:
+                if name != "__main__":
+                    continue
+            if name not in transports.HOOKS and self._takes(module):
+                self._look(module)
+        if self.runtime is not None:
+            for module in modules:
+                if self._takes(module):
+                    try:
+                        self.runtime.singletons(module)
+                    except Exception as fault:
+                        self.runtime.failed("hooks", fault)
+
+    # -- serving ------------------------------------------------------------------------------
+
+    def serve(self) -> None:
+        """A server takes the application."""
+        with self._lock:
+            runtime = self._stage_one()
+            self._read_control()
+            if self._active:
+                self.scan()
+            runtime.start_outputs()
+            runtime.drain.start()
+            self._at_exit()
+
+    def _at_exit(self) -> None:
+        if not self._exit_registered:
+            import atexit  # noqa: PLC0415
+
+            self._exit_registered = True
+            atexit.register(self._exit, os.getpid())
+
+    def _exit(self, pid: int) -> None:
+        # A forked child inherits the registration but has nothing to end.
+        if self.runtime is not None and os.getpid() == pid:
+            self.runtime.stop()
+
+    # -- the kill switch ------------------------------------------------------------------------
+
+    def periodic(self, now_ns: int) -> None:
+        """The drain's tick; reads the control file every two seconds."""
+        if now_ns - self._control_read >= _CONTROL_NS or now_ns < self._control_read:
+            self._read_control()
+
+    def _read_control(self) -> None:
+        self._control_read = time.time_ns()
+        path = self.settings.control_file
+        if not path:
+            return
+        try:
+            with open(path, encoding="utf-8", errors="replace") as file:
+                word = file.read(64).strip().lower()
+        except OSError:
+            word = ""
+        if word in ("", "on", "off"):
+            self._control_odd = False
+            if (word != "off") != self._active:
+                self._switch(active=word != "off")
+        elif not self._control_odd:
+            self._control_odd = True
+            say(f"control file {path} says {word[:20]!r}, expected on or off; nothing is changed")
+
+    def _switch(self, *, active: bool) -> None:
+        with self._lock:
+            self._active = active
+            runtime = self.runtime
+            if runtime is None:
+                return
+            if active:
+                runtime.rearm()
+                for name, module in list(sys.modules.items()):
+                    if name in transports.HOOKS and type(module) is ModuleType:
+                        self._hook(name, module)
+                self.scan()
+            else:
+                runtime.disarm()
+        say(f"switched {'on' if active else 'off'}")
+
+    # -- the public calls -----------------------------------------------------------------------
+
+    def enable(self) -> None:
+        """Begin in a process that is already running (also after disable())."""
+        with self._lock:
+            bootstrap.install()
+            runtime = self._stage_one()
+            if not self._active:
+                self._switch(active=True)
+            runtime.drain.resume()
+            for name, module in list(sys.modules.items()):
+                if name in transports.HOOKS and type(module) is ModuleType:
+                    self._hook(name, module)
+            self.scan()
+            self._at_exit()
+
+    def disable(self) -> None:
+        """Take every patch out, write what is left, and look at no more imports."""
+        with self._lock:
+            bootstrap.uninstall()
+            if self._active:
+                self._switch(active=False)
+            if self.runtime is not None:
+                self.runtime.stop()
+
+
+_agent: Agent | None = None
+_making = RLock()
+
+
+def agent() -> Agent:
+    """The agent of this process."""
+    global _agent  # noqa: PLW0603
+    if _agent is None:
+        with _making:
+            if _agent is None:
+                _agent = Agent()
+    return _agent
+
+
+def installed(module: ModuleType) -> bool:
+    """Whether a module comes from an installed library rather than application code."""
+    origin = getattr(getattr(module, "__spec__", None), "origin", None) or getattr(
+        module, "__file__", None
+    )
+    if not isinstance(origin, str):
+        return False
+    return bootstrap.is_installed(origin)
+
+
+def say(text: str) -> None:
+    """One line on stderr, in one write; never a reason to fail."""
+    try:
+        os.write(2, f"ws-audit: {text}\n".encode("utf-8", "replace"))
+    except OSError:
+        pass

@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which class is a manager, which method sends, which parameter names the recipient.
+
+Why it exists: the agent needs no code change because it recognises what teams write. The
+decision is made from names and shapes alone, so the same rules serve the live hooks and a
+static scan, and each answer carries the reason for it.
+
+It must never run application code: class and module dictionaries are read, nothing in them
+is called. A name alone never suffices, or every `DatabaseManager` would be patched.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from types import CodeType, FunctionType, ModuleType
+from typing import Any, Final, NamedTuple
+
+from . import naming
+from .model import BIND, BROADCAST, CREATE, RECEIVE, SEND, UNBIND
+
+_MANAGER: Final = re.compile(naming.MANAGER_CLASS, re.I)
+_MAYBE: Final = re.compile(naming.MAYBE_CLASS, re.I)
+_NEVER: Final = re.compile(naming.NOT_MANAGER_CLASS, re.I)
+_METHODS: Final = tuple(
+    (kind, re.compile(pattern, re.I))
+    for kind, pattern in (
+        (UNBIND, naming.UNBIND_METHOD),
+        (BIND, naming.BIND_METHOD),
+        (RECEIVE, naming.RECEIVE_METHOD),
+        (BROADCAST, naming.BROADCAST_METHOD),
+        (SEND, naming.SEND_METHOD),
+    )
+)
+_DIRECT: Final = re.compile(naming.DIRECT_METHOD, re.I)
+_EXCLUDED: Final = re.compile(naming.EXCLUDED, re.I)
+_ROOM: Final = re.compile(naming.ROOMS, re.I)
+_SOCKET: Final = re.compile(naming.SOCKETS, re.I)
+_SOCKET_TYPE: Final = re.compile(r"\b(WebSocket|WebSocketServerProtocol|ServerConnection|WebSocketResponse)\b")
+_EVENT_NAME: Final = re.compile(r"[A-Za-z][\w.:/-]{0,63}")
+
+
+class Parameters(NamedTuple):
+    """What a method's parameters mean, by name; None where there is no such parameter."""
+
+    recipient: str | None
+    recipient_kind: str
+    payload: str | None
+    event: str | None
+    socket: str | None
+    room: str | None
+
+
+class Method(NamedTuple):
+    """One method to hook: its name in the class's own dictionary, hook kind, parameters."""
+
+    name: str
+    kind: str
+    parameters: Parameters
+
+
+class Target(NamedTuple):
+    """A class taken as a manager: which own methods to hook, and why it was taken."""
+
+    module: str
+    qualname: str
+    reason: str
+    methods: tuple[Method, ...]
+
+
+def method_kind(name: str) -> str | None:
+    """The hook kind a method's name suggests; a direct method is a send, whatever its verb."""
+    for kind, pattern in _METHODS:
+        if pattern.search(name):
+            return SEND if kind == BROADCAST and _DIRECT.search(name) else kind
+    return None
+
+
+def parameters(kind: str, method: str, names: Iterable[tuple[str, str]]) -> Parameters:
+    """What the parameters (name, annotation text) of a method of this kind mean."""
+    recipient = payload = event = socket = room = None
+    recipient_kind = "id"
+    rest: list[str] = []
+    for name, annotation in names:
+        lower = name.lower().lstrip("_")
+        if _EXCLUDED.search(lower):
+            continue
+        if socket is None and (_SOCKET.match(lower) or _SOCKET_TYPE.search(annotation)):
+            socket = name
+        elif room is None and _ROOM.match(lower):
+            room = name
+        elif recipient is None and lower in naming.RECIPIENTS:
+            recipient, recipient_kind = name, naming.RECIPIENTS[lower]
+        elif event is None and lower in naming.EVENT_PARAMETERS:
+            event = name
+        elif payload is None and lower in naming.PAYLOADS:
+            payload = name
+        else:
+            rest.append(name)
+    if payload is None and kind in (SEND, BROADCAST, RECEIVE):
+        # `notify(user_id, update_obj)`, `send(event)`: whatever is left is the message.
+        payload = rest[-1] if rest and not event else (event if not rest else None)
+    if kind == SEND and (socket or (room and not _DIRECT.search(method))):
+        recipient = None
+    if kind == BROADCAST:
+        recipient = None
+    return Parameters(recipient, recipient_kind, payload, event, socket, room)
+
+
+def classify(cls: type, realtime: bool) -> Target | None:
+    """Decide whether a class is a manager; None if not.
+
+    `realtime` says whether its module showed a sign of real-time code (see is_realtime).
+    """
+    name = cls.__dict__.get("__qualname__", cls.__name__)
+    short = cls.__name__
+    if _NEVER.search(short) or _is_interface(cls) or issubclass(cls, (BaseException, tuple)):
+        return None
+    methods = tuple(_methods(cls))
+    kinds = {method.kind for method in methods}
+    delivers = SEND in kinds or BROADCAST in kinds
+    if not delivers and not (kinds & {RECEIVE, BIND} and _inherits_manager(cls)):
+        return None
+    if _MANAGER.search(short):
+        reason = f"name {short!r} speaks of live connections and it has a send method"
+    elif not (realtime or _mentions_socket(cls)):
+        return None
+    elif _MAYBE.search(short):
+        reason = f"name {short!r} in a real-time module and it has a send method"
+    elif BIND in kinds:
+        reason = "has a connect-like and a send-like method in a real-time module"
+    elif _inherits_manager(cls):
+        reason = "subclass of a manager class"
+    else:
+        return None
+    return Target(cls.__module__, name, reason, methods)
+
+
+def classes_of(module: ModuleType) -> list[type]:
+    """The classes a module defines, also nested ones; imported names are left out."""
+    found: list[type] = []
+    _collect(vars(module), module.__name__, found, 0)
+    return found
+
+
+def _collect(names: Mapping[str, Any], module: str, found: list[type], depth: int) -> None:
+    for value in list(names.values()):
+        if isinstance(value, type) and value.__module__ == module and value not in found:
+            found.append(value)
+            if depth < 3:  # noqa: PLR2004  (classes inside classes inside classes)
+                _collect(value.__dict__, module, found, depth + 1)
+
+
+def is_realtime(module: ModuleType, taken: set[type] | frozenset[type] = frozenset()) -> bool:
+    """Whether a module's names show real-time code: a framework's, or a class already taken."""
+    for value in list(vars(module).values()):
+        owner = value.__name__ if isinstance(value, ModuleType) else None
+        if owner is None and isinstance(value, (type, FunctionType)):
+            if isinstance(value, type) and value in taken:
+                return True
+            owner = value.__module__
+        if isinstance(owner, str) and owner.partition(".")[0] in naming.REALTIME_MODULES:
+            return True
+    return False
+
+
+def event_names(module: ModuleType) -> set[str]:
+    """String constants of a module's functions and classes that look like event names."""
+    found: set[str] = set()
+    for value in list(vars(module).values()):
+        if isinstance(value, FunctionType) and value.__module__ == module.__name__:
+            _constants(value.__code__, found)
+        elif type(value) is str and _EVENT_NAME.fullmatch(value):
+            found.add(value)
+    for cls in classes_of(module):
+        for value in list(cls.__dict__.values()):
+            if isinstance(value, FunctionType):
+                _constants(value.__code__, found)
+            elif type(value) is str and _EVENT_NAME.fullmatch(value):
+                found.add(value)
+    return found
+
+
+def _constants(code: CodeType, found: set[str]) -> None:
+    for value in code.co_consts:
+        if type(value) is str and _EVENT_NAME.fullmatch(value):
+            found.add(value)
+        elif isinstance(value, CodeType):
+            _constants(value, found)
+
+
+def _methods(cls: type) -> Iterable[Method]:
+    for name, value in list(cls.__dict__.items()):
+        if name == "__init__":
+            if isinstance(value, FunctionType):
+                yield Method(name, CREATE, parameters(CREATE, name, signature(value)))
+            continue
+        if name.startswith("__"):
+            continue
+        function = value.__func__ if isinstance(value, (staticmethod, classmethod)) else value
+        if isinstance(function, FunctionType):
+            kind = method_kind(name)
+            if kind is not None:
+                yield Method(name, kind, parameters(kind, name, signature(function)[1:]))
+
+
+def signature(function: FunctionType) -> list[tuple[str, str]]:
+    """(name, annotation as text) of a plain function's parameters, without inspect."""
+    code = function.__code__
+    count = code.co_argcount + code.co_kwonlyargcount
+    notes = function.__dict__.get("__annotations__") or _annotations(function)
+    return [(name, _text(notes.get(name, ""))) for name in code.co_varnames[:count]]
+
+
+def _annotations(function: FunctionType) -> dict[str, Any]:
+    try:
+        return function.__annotations__
+    except Exception:  # a lazily evaluated annotation may name what only type checkers import
+        return {}
+
+
+def _text(annotation: object) -> str:
+    return annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "") or ""
+
+
+def _is_interface(cls: type) -> bool:
+    return any(base.__name__ in ("Protocol", "Enum") for base in cls.__bases__)
+
+
+def _inherits_manager(cls: type) -> bool:
+    return any(_MANAGER.search(base.__name__) for base in cls.__mro__[1:-1])
+
+
+def _mentions_socket(cls: type) -> bool:
+    for value in list(cls.__dict__.values()):
+        if isinstance(value, FunctionType):
+            for _, annotation in signature(value):
+                if _SOCKET_TYPE.search(annotation):
+                    return True
+    return False

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ring and the one worker that empties it, off the application's call path.
+
+Why it exists: hashing, folding, spans and files are slower than a call may wait. The call
+path appends a tuple; this worker carries it on, in slices short enough that the event loop
+it shares an interpreter with keeps breathing.
+
+It must never block a caller, grow without bound (a full ring drops and counts), or start a
+thread before a server takes the application or the first record asks for one.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from .tally import Tally
+
+
+class Output(Protocol):
+    """One way out of the process. `fold` takes a record; `tick` runs about once a second."""
+
+    def fold(self, record: Any) -> None: ...
+    def tick(self, now_ns: int) -> None: ...
+
+
+class Drain:
+    """A bounded ring of records and the thread that hands them to the outputs."""
+
+    CAPACITY: Final = 65_536
+    SLICE_NS: Final = 200_000
+    PAUSE: Final = 0.0005  # between slices: long enough for the event loop to run
+    INTERVAL: Final = 0.2
+    TICK_NS: Final = 1_000_000_000
+
+    def __init__(self, tally: Tally, failed: Callable[[str, BaseException], None]) -> None:
+        self._ring: deque[Any] = deque()
+        self._tally = tally
+        self._failed = failed
+        self._outputs: list[Output] = []
+        self._prepare: Callable[[], None] | None = None
+        self._thread: threading.Thread | None = None
+        self._wake = threading.Event()
+        self._folding = threading.RLock()
+        self._stopping = False
+        self._last_tick = 0
+        self.cpu_ns = 0
+
+    def __len__(self) -> int:
+        return len(self._ring)
+
+    def append(self, record: Any) -> None:
+        """Take a record from the call path; a full ring drops it and counts."""
+        if len(self._ring) >= self.CAPACITY:
+            self._tally.add(("dropped", "ring"))
+            return
+        self._ring.append(record)
+        if self._thread is None:
+            self.start()
+
+    def hold(self, record: Any) -> None:
+        """Take a record that is no reason to start the worker yet (an instance was made)."""
+        if len(self._ring) >= self.CAPACITY:
+            self._tally.add(("dropped", "ring"))
+        else:
+            self._ring.append(record)
+
+    def wake(self) -> None:
+        """Something urgent was recorded: don't wait for the interval."""
+        self._wake.set()
+
+    def outputs(self, outputs: list[Output], prepare: Callable[[], None] | None = None) -> None:
+        """Set where records go. `prepare` runs once in the worker, before the first record."""
+        self._outputs = outputs
+        self._prepare = prepare
+
+    def start(self) -> None:
+        """Start the worker if it does not run (again after a fork)."""
+        if self._thread is None and not self._stopping:
+            self._thread = threading.Thread(target=self._run, name="ws-audit-drain", daemon=True)
+            self._thread.start()
+
+    def fold(self, *, slices: bool = False) -> None:
+        """Hand everything in the ring to the outputs; in slices when nobody waits for it."""
+        with self._folding:
+            ring, outputs = self._ring, self._outputs
+            slice_end = time.perf_counter_ns() + self.SLICE_NS
+            while ring:
+                try:
+                    record = ring.popleft()
+                except IndexError:
+                    break
+                for output in outputs:
+                    try:
+                        output.fold(record)
+                    except Exception as fault:
+                        self._failed("drain", fault)
+                if slices and time.perf_counter_ns() > slice_end:
+                    time.sleep(self.PAUSE)
+                    slice_end = time.perf_counter_ns() + self.SLICE_NS
+
+    def tick(self, now_ns: int) -> None:
+        """Let each output do its periodic work."""
+        with self._folding:
+            for output in self._outputs:
+                try:
+                    output.tick(now_ns)
+                except Exception as fault:
+                    self._failed("drain", fault)
+
+    def _run(self) -> None:
+        if self._prepare is not None:
+            try:
+                self._prepare()
+            except Exception as fault:
+                self._failed("drain", fault)
+        while not self._stopping:
+            self._wake.wait(self.INTERVAL)
+            self._wake.clear()
+            before = time.thread_time_ns()
+            self.fold(slices=True)
+            now = time.time_ns()
+            if now - self._last_tick >= self.TICK_NS or now < self._last_tick:
+                self._last_tick = now
+                self.tick(now)
+            self.cpu_ns += time.thread_time_ns() - before
+
+    def stop(self) -> None:
+        """Fold what is left and end the worker (at exit, or after disable())."""
+        self._stopping = True
+        self._wake.set()
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(2.0)
+        self._thread = None
+        self.fold()
+        self.tick(time.time_ns())
+
+    def resume(self) -> None:
+        """Allow the worker to be started again after stop()."""
+        self._stopping = False
+
+    def forget(self) -> None:
+        """After a fork: the records are the parent's, its thread and locks are not here."""
+        self._ring.clear()
+        self._thread = None
+        self._wake = threading.Event()
+        self._folding = threading.RLock()

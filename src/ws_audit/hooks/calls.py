@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What happens around a manager's methods: send, broadcast, bind, unbind, receive.
+
+Why it exists: here the caller says whom a message is for, which the wire no longer knows.
+Arguments are read by the callee's own signature, worked out once when it is patched.
+
+It must never change an argument or a result, and never keep one longer than the call
+(payloads wait for delivery in a bounded table).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import FunctionType
+from typing import Any, Protocol
+
+from ..classify import Method
+from ..identity import describe, find_cell
+from ..intents import Frame, Intents
+from ..model import (
+    ACCEPT,
+    BIND,
+    BROADCAST,
+    CALL,
+    NONE,
+    RECEIVE,
+    SEND,
+    STRONG,
+    UNBIND,
+    Evidence,
+    Principal,
+)
+from ..payloads import Reader
+from ..sink import Sink
+from .instances import Created
+
+Read = Callable[[tuple[Any, ...], dict[str, Any]], Any]
+
+
+class Events(Protocol):
+    """Which event names may stand in a label."""
+
+    def label(self, name: str) -> str: ...
+
+
+def parameter(function: FunctionType, name: str | None) -> Read | None:
+    """Reads one argument of a call by the callee's own signature; None without such a name."""
+    if name is None:
+        return None
+    code = function.__code__
+    names = code.co_varnames[: code.co_argcount]
+    if name in names:
+        index = names.index(name)
+        defaults = function.__defaults__ or ()
+        offset = index - (len(names) - len(defaults))
+        default = defaults[offset] if offset >= 0 else None
+
+        def positional(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            return args[index] if len(args) > index else kwargs.get(name, default)
+
+        return positional
+    default = (function.__kwdefaults__ or {}).get(name)
+    return lambda args, kwargs: kwargs.get(name, default)
+
+
+def whom(value: object, kind: str) -> Principal | None:
+    """The principal an argument names: an identifier, or an object that carries one."""
+    found = describe(value)
+    if not found:
+        return None
+    first = found[0]
+    return first if first.kind != "id" or kind == "id" else first._replace(kind=kind)
+
+
+class SendHook:
+    """Around a send or broadcast: opens an intent or adds to the one under way."""
+
+    stage = "hooks"
+
+    def __init__(
+        self,
+        function: FunctionType,
+        method: Method,
+        created: Created,
+        intents: Intents,
+        reader: Reader,
+        events: Events,
+    ) -> None:
+        names = method.parameters
+        self._kind = method.kind
+        self._name = f"{function.__module__}:{function.__qualname__}"
+        self._recipient = parameter(function, names.recipient)
+        self._recipient_kind = names.recipient_kind
+        self._source = f"{method.name}.{names.recipient}"
+        self._payload = parameter(function, names.payload)
+        self._event = parameter(function, names.event)
+        self._room = names.room is not None
+        self._created = created
+        self._intents = intents
+        self._read = reader.read
+        self._events = events
+
+    def before(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Frame:
+        instance = self._created.of(args)
+        # Four frames up: enter, here, the guard's wrapper, and then the application's caller.
+        frame = self._intents.enter(self._kind, instance.manager, self._name, 3)
+        try:
+            self._fill(frame, instance.owner, args, kwargs)
+        except Exception:
+            self._intents.leave(frame, None)
+            raise
+        return frame
+
+    def _fill(
+        self, frame: Frame, owner: Evidence | None, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        intent = frame.intent
+        evidence = frame.evidence
+        if self._room:
+            frame.room = True
+        if self._recipient is not None:
+            who = whom(self._recipient(args, kwargs), self._recipient_kind)
+            if who is not None:
+                # A broadcast's inner argument names each recipient in turn: it can dissent,
+                # but that it agrees proves nothing of the message.
+                attests = intent.kind != BROADCAST
+                evidence.append(Evidence("argument", who, CALL, self._source, STRONG, attests))
+        if owner is not None:
+            evidence.append(owner)
+        named = self._event(args, kwargs) if self._event is not None else None
+        if self._payload is not None:
+            payload = self._payload(args, kwargs)
+            if payload is not None:
+                reading = self._read(payload)
+                if reading.owner is not None:
+                    if reading.soft:
+                        frame.soft = reading.owner
+                    else:
+                        evidence.append(reading.owner)
+                if named is None:
+                    named = reading.event
+                self._intents.expect(frame, payload)
+        if intent.event == NONE and type(named) is str and named:
+            intent.event = self._events.label(named)
+
+    def after(self, frame: Frame, result: Any, error: BaseException | None) -> None:
+        self._intents.leave(frame, error)
+
+
+class BindHook:
+    """Around connect, register and the like: the user a connection is registered under."""
+
+    stage = "hooks"
+
+    def __init__(self, function: FunctionType, method: Method, created: Created, sink: Sink) -> None:
+        names = method.parameters
+        self._user = parameter(function, names.recipient)
+        self._user_kind = names.recipient_kind
+        self._socket = parameter(function, names.socket)
+        self._source = f"{method.name}.{names.recipient}"
+        self._created = created
+        self._sink = sink
+        self._site = created.site
+
+    def before(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        instance = self._created.of(args)
+        found = self._cell(args, kwargs)
+        if found is None:
+            return
+        cell, scope = found
+        who = whom(self._user(args, kwargs), self._user_kind) if self._user is not None else None
+        if who is not None:
+            evidence = Evidence("connection", who, ACCEPT, self._source, STRONG)
+        elif instance.owner is not None:
+            # `per_user_manager.connect(websocket)`: the manager itself says for whom.
+            evidence = instance.owner._replace(name="connection", at=ACCEPT)
+        else:
+            self._sink.resolve(cell, scope)
+            return
+        self._sink.bind(cell, scope, evidence, self._site(3))
+
+    def _cell(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if self._socket is not None:
+            found = find_cell(self._socket(args, kwargs))
+            if found is not None:
+                return found
+        for value in (*args[1:], *kwargs.values()):
+            found = find_cell(value)
+            if found is not None:
+                return found
+        return None
+
+    def after(self, state: Any, result: Any, error: BaseException | None) -> None:
+        """Nothing: the facts are told before, because connect methods often greet at once."""
+
+
+class UnbindHook(BindHook):
+    """Around disconnect and the like: the connection is nobody's afterwards."""
+
+    def before(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        self._created.of(args)
+        return self._cell(args, kwargs)
+
+    def after(self, state: Any, result: Any, error: BaseException | None) -> None:
+        state[0].release()
+
+
+class ReceiveHook(BindHook):
+    """Around an inbound router: in some applications the only place user and socket meet."""
+
+    def before(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._created.of(args)
+        if self._user is None:
+            return
+        found = self._cell(args, kwargs)
+        if found is None:
+            return
+        cell, scope = found
+        if self._sink.resolve(cell, scope) is None or cell.held is None:
+            who = whom(self._user(args, kwargs), self._user_kind)
+            if who is not None:
+                self._sink.bind(
+                    cell, scope, Evidence("connection", who, ACCEPT, self._source, STRONG)
+                )
+
+
+KINDS = {SEND: SendHook, BROADCAST: SendHook, BIND: BindHook, UNBIND: UnbindHook, RECEIVE: ReceiveHook}

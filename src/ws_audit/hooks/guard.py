@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Guarded before, bare application call, guarded after: the one place with this shape.
+
+Why it exists: the classic bug of agents is to await the application inside their own `try`
+and to call it a second time, or swallow its error, when something of theirs fails. Here the
+application's call stands alone; what surrounds it is ours and may fail without a trace in
+the application's results, exceptions, order or cancellation.
+
+It must never catch an exception of the application without raising it again, call the
+application twice, or let an error of the agent out. A test of the syntax tree finds this
+shape nowhere else.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable
+from types import CodeType, FunctionType
+from typing import Any, Protocol, TypeVar
+
+Failed = Callable[[str, BaseException], None]
+Scope = dict[str, Any]
+Message = dict[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_CO_GENERATOR, _CO_COROUTINE, _CO_ASYNC_GENERATOR = 0x20, 0x80, 0x200
+_State = TypeVar("_State")
+
+
+class Switch:
+    """Whether the agent acts. Off makes every wrapper still held somewhere a plain call."""
+
+    __slots__ = ("on",)
+
+    def __init__(self) -> None:
+        self.on = True
+
+
+class Hook(Protocol):
+    """What surrounds one patched function.
+
+    `before` sees the arguments and returns a state for `after`, or None for "nothing to do
+    afterwards". `after` gets the result, or the exception the application raised.
+    """
+
+    stage: str
+
+    def before(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...
+    def after(self, state: Any, result: Any, error: BaseException | None) -> None: ...
+
+
+def wrappable(function: object) -> bool:
+    """Whether `around` can take it: a plain or coroutine function, not a generator of any sort."""
+    code = getattr(function, "__code__", None)
+    return isinstance(code, CodeType) and not code.co_flags & (_CO_GENERATOR | _CO_ASYNC_GENERATOR)
+
+
+def around(function: FunctionType, hook: Hook, switch: Switch, failed: Failed) -> FunctionType:
+    """A function that does what `function` does, with `hook` around it.
+
+    It is a true function (a coroutine function if the original is one), so that pickling,
+    `WeakMethod`, `inspect.signature` and `iscoroutinefunction` see what they saw before.
+    """
+    before, after, stage = hook.before, hook.after, hook.stage
+
+    if function.__code__.co_flags & _CO_COROUTINE:
+
+        @functools.wraps(function)
+        async def coroutine(*args: Any, **kwargs: Any) -> Any:
+            state = None
+            if switch.on:
+                try:
+                    state = before(args, kwargs)
+                except Exception as fault:
+                    failed(stage, fault)
+            try:
+                result = await function(*args, **kwargs)
+            except BaseException as error:
+                if state is not None:
+                    _after(after, state, None, error, stage, failed)
+                raise
+            if state is not None:
+                _after(after, state, result, None, stage, failed)
+            return result
+
+        return coroutine  # type: ignore[return-value]
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        state = None
+        if switch.on:
+            try:
+                state = before(args, kwargs)
+            except Exception as fault:
+                failed(stage, fault)
+        try:
+            result = function(*args, **kwargs)
+        except BaseException as error:
+            if state is not None:
+                _after(after, state, None, error, stage, failed)
+            raise
+        if state is not None:
+            _after(after, state, result, None, stage, failed)
+        return result
+
+    return call  # type: ignore[return-value]
+
+
+def _after(
+    after: Callable[[Any, Any, BaseException | None], None],
+    state: Any,
+    result: Any,
+    error: BaseException | None,
+    stage: str,
+    failed: Failed,
+) -> None:
+    try:
+        after(state, result, error)
+    except Exception as fault:
+        failed(stage, fault)
+
+
+class Traffic(Protocol[_State]):
+    """What an ASGI connection's wrapper asks and tells; see transports.asgi."""
+
+    def outbound(self, message: Message) -> _State | None: ...
+    def delivered(self, state: _State, error: BaseException | None) -> None: ...
+    def inbound(self, message: Message) -> None: ...
+    def closed(self) -> None: ...
+
+
+def asgi(
+    application: Application,
+    open_connection: Callable[[Scope], Traffic[Any] | None],
+    switch: Switch,
+    failed: Failed,
+) -> Application:
+    """An ASGI application that does what `application` does, its messages seen on both sides.
+
+    `open_connection` returns the traffic of a new connection, or None to let it pass unseen.
+    """
+
+    async def application_call(scope: Scope, receive: Receive, send: Send) -> None:
+        traffic = None
+        if switch.on:
+            try:
+                traffic = open_connection(scope)
+            except Exception as fault:
+                failed("sink", fault)
+        if traffic is None:
+            await application(scope, receive, send)
+            return
+        try:
+            await application(
+                scope, _receiving(receive, traffic, switch, failed), _sending(send, traffic, switch, failed)
+            )
+        finally:
+            try:
+                traffic.closed()
+            except Exception as fault:
+                failed("sink", fault)
+
+    return application_call
+
+
+def _sending(send: Send, traffic: Traffic[_State], switch: Switch, failed: Failed) -> Send:
+    async def send_message(message: Message) -> None:
+        state = None
+        if switch.on:
+            try:
+                state = traffic.outbound(message)
+            except Exception as fault:
+                failed("sink", fault)
+        try:
+            await send(message)
+        except BaseException as error:
+            if state is not None:
+                _delivered(traffic, state, error, failed)
+            raise
+        if state is not None:
+            _delivered(traffic, state, None, failed)
+
+    return send_message
+
+
+def _delivered(
+    traffic: Traffic[_State], state: _State, error: BaseException | None, failed: Failed
+) -> None:
+    try:
+        traffic.delivered(state, error)
+    except Exception as fault:
+        failed("sink", fault)
+
+
+def _receiving(receive: Receive, traffic: Traffic[Any], switch: Switch, failed: Failed) -> Receive:
+    async def receive_message() -> Message:
+        message = await receive()
+        if switch.on:
+            try:
+                traffic.inbound(message)
+            except Exception as fault:
+                failed("sink", fault)
+        return message
+
+    return receive_message
+

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What happens around `__init__`: each instance is counted once, and whom it was built for.
+
+Why it exists: a per-user emitter that serves somebody else is the commonest leak there is,
+and which instances exist at all is half of an inventory.
+
+It must never add an `__init__` to a class that has none, never keep an instance alive, and
+never read its properties: owners come from arguments and the instance's own dictionary.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from types import FunctionType
+from typing import Any, NamedTuple
+
+from .. import naming
+from ..classify import Method
+from ..identity import describe, peek
+from ..model import CONSTRUCT, NONE, RECORD_VERSION, STRONG, Creation, Evidence, Principal
+from ..sites import Site, caller, site_text
+from ..tables import Instances
+from ..tally import Tally
+
+Parent = Callable[[], tuple[int, int, bool]]
+
+
+class Seen(NamedTuple):
+    """A call's receiver: its class's label, and the owner it was built for."""
+
+    manager: str
+    owner: Evidence | None
+
+
+class Created:
+    """Knows every instance of a patched class, from its construction or at first sight."""
+
+    def __init__(
+        self,
+        instances: Instances,
+        tally: Tally,
+        label: Callable[[type], str],
+        record: Callable[[Creation], None],
+    ) -> None:
+        self._instances = instances
+        self._tally = tally
+        self._label = label
+        self._record = record
+        self.parent: Parent | None = None
+
+    def of(self, args: tuple[Any, ...]) -> Seen:
+        """The receiver of a method call; an instance made before the patch counts now."""
+        instance = args[0] if args else None
+        known = self._instances.find(instance)
+        if known is not None:
+            return Seen(known.manager, known.owner)
+        if isinstance(instance, type):  # a class method: no instance, no owner
+            return Seen(self._label(instance), None)
+        return self.add(instance, owner_of(instance), 0, None, "")
+
+    def add(
+        self,
+        instance: object,
+        owner: Evidence | None,
+        duration_ns: int,
+        site: Site | None,
+        function: str,
+    ) -> Seen:
+        """Count an instance once and follow it weakly."""
+        manager = self._label(type(instance))
+        if self._instances.add(instance, manager, owner):
+            self._tally.add(("created", manager))
+            parent = self.parent() if self.parent is not None else (0, 0, False)
+            self._record(
+                Creation(
+                    RECORD_VERSION,
+                    time.time_ns() - duration_ns,
+                    duration_ns,
+                    manager,
+                    function,
+                    site_text(site, function) if site is not None else NONE,
+                    site is None,
+                    owner,
+                    *parent,
+                )
+            )
+        return Seen(manager, owner)
+
+    def site(self, depth: int) -> str:
+        """module:function:line of the application frame `depth` wrappers above the caller."""
+        return site_text(caller(depth + 1), NONE)
+
+
+class CreateHook:
+    """Around a class's own `__init__`."""
+
+    stage = "hooks"
+
+    def __init__(self, function: FunctionType, method: Method, created: Created) -> None:
+        code = function.__code__
+        self._names = code.co_varnames[1 : code.co_argcount]
+        self._name = f"{function.__module__}:{function.__qualname__}"
+        self._created = created
+
+    def before(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[object, Evidence | None, int, Site]:
+        site = caller(3)
+        given: dict[str, Any] = dict(zip(self._names, args[1:], strict=False))
+        given.update(kwargs)
+        owner = _owner(given.get)
+        return args[0], owner, time.perf_counter_ns(), site
+
+    def after(
+        self,
+        state: tuple[object, Evidence | None, int, Site],
+        result: Any,
+        error: BaseException | None,
+    ) -> None:
+        if error is None:
+            instance, owner, started, site = state
+            duration = time.perf_counter_ns() - started
+            self._created.add(instance, owner or owner_of(instance), duration, site, self._name)
+
+
+def owner_of(instance: object) -> Evidence | None:
+    """Whom an instance was built for, from its own attributes."""
+    return _owner(lambda name: peek(instance, name))
+
+
+def _owner(get: Callable[[str], Any]) -> Evidence | None:
+    for name in naming.OWNER_ATTRIBUTES:
+        value = get(name)
+        if value is not None:
+            who = _who(name, value)
+            if who is not None:
+                return Evidence("instance", who, CONSTRUCT, name, STRONG)
+    return None
+
+
+def _who(name: str, value: object) -> Principal | None:
+    if "context" not in name and name != "ctx":
+        found = describe(value)
+        return found[0] if found else None
+    # A context's own `id` or `name` is the context's: only what says "user" names the user.
+    for field in ("user_id", "userId", "user"):
+        inner = peek(value, field)
+        if inner is not None:
+            found = describe(inner)
+            if found:
+                return found[0]
+    return None

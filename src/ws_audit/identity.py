@@ -1,0 +1,312 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who somebody is: canonical identifiers, what may be compared, the connection's cell, the hash.
+
+Why it exists: `17`, `"17"` and `auth0|abc` may be one person or three. Everything the agent
+says about people goes through the canonical form and the comparison defined here.
+
+It must never run application code: only exact dicts, instance `__dict__`s, slots and known
+struct types are read; properties, descriptors and `__getattr__` are never touched. It knows
+no framework.
+"""
+
+from __future__ import annotations
+
+import re
+from hashlib import blake2b
+from types import GetSetDescriptorType, MemberDescriptorType
+from typing import Any, Final
+
+from . import naming
+from .model import ACCEPT, STRONG, WEAK, Evidence, Principal
+
+CELL_KEY: Final = "ws_audit.cell"  # where the ASGI scope carries the connection's cell
+
+SAME, DIFFERENT, INCOMPARABLE = 1, 2, 0
+
+_UUID: Final = re.compile(r"\{?([0-9a-f]{8})-?([0-9a-f]{4})-?([0-9a-f]{4})-?([0-9a-f]{4})-?([0-9a-f]{12})\}?", re.I)
+_EMAIL: Final = re.compile(r"[^@\s]{1,64}@[^@\s]{1,255}\.[^@\s.]{2,63}")
+_SUBJECT: Final = re.compile(r"[A-Za-z][\w.-]*\|")  # provider|id, as identity providers issue it
+_MAX_LENGTH: Final = 256  # a longer identifier is a token or text, no user id
+_NOBODY: Final = frozenset({"", "none", "null", "anonymous", "undefined", "guest"})
+
+_canonical: dict[tuple[str, str], Principal | None] = {}
+_CANONICAL_ENTRIES: Final = 65_536
+
+
+def principal(value: object, kind: str = "id", tenant: str | None = None) -> Principal | None:
+    """The principal an identifier names, in canonical form; None if it names nobody.
+
+    `value` may be an exact str, int or bytes, or a `uuid.UUID`; ints become decimal, uuids
+    lower case with hyphens, emails lower case. Anything else, and the usual words for
+    "nobody", give None.
+    """
+    if type(value) is not str:
+        if type(value) is int:
+            value = str(value) if -(1 << 63) <= value < 1 << 64 else ""
+        elif type(value) is bytes:
+            value = value[: _MAX_LENGTH + 1].decode("utf-8", "replace")
+        elif type(value).__module__ == "uuid" and type(value).__name__ == "UUID":
+            value = str(value)
+        elif isinstance(value, str):
+            value = str.__str__(value)  # a str subclass: its text, not its methods
+        else:
+            return None
+    key = (kind, value)
+    try:
+        found = _canonical[key]
+    except KeyError:
+        if len(_canonical) >= _CANONICAL_ENTRIES:
+            _canonical.clear()
+        found = _canonical[key] = _canonicalise(value, kind)
+    if tenant is not None and found is not None:
+        return found._replace(tenant=tenant)
+    return found
+
+
+def _canonicalise(text: str, kind: str) -> Principal | None:
+    if len(text) > _MAX_LENGTH or text.lower() in _NOBODY:
+        return None
+    if text.isascii() and text.isdigit():
+        return Principal(None, str(int(text)), kind, "int")
+    match = _UUID.fullmatch(text)
+    if match:
+        return Principal(None, "-".join(match.groups()).lower(), kind, "uuid")
+    # A value may say more than its field's name: `user_id: "auth0|abc"` is a subject, and 17
+    # may be the same person, so neither an email nor a subject is compared with plain ids.
+    if _EMAIL.fullmatch(text):
+        return Principal(None, text.lower(), "email", "email")
+    if _SUBJECT.match(text):
+        kind = "subject"
+    return Principal(None, text, kind, "opaque")
+
+
+def compare(one: Principal, other: Principal) -> int:
+    """SAME, DIFFERENT or INCOMPARABLE.
+
+    Only identifiers of the same kind, or of the same non-opaque shape, can be compared. A
+    missing tenant says nothing about the tenant.
+    """
+    if one.kind != other.kind and (one.shape != other.shape or one.shape == "opaque"):
+        return INCOMPARABLE
+    if one.user != other.user:
+        return DIFFERENT
+    if one.tenant is not None and other.tenant is not None and one.tenant != other.tenant:
+        return DIFFERENT
+    return SAME
+
+
+def agree(held: Evidence, other: Principal) -> int:
+    """Compare `other` with a connection's principal and, where that can't be, its aliases."""
+    result = compare(held.principal, other)
+    if result == INCOMPARABLE:
+        for alias in held.aliases:
+            result = compare(alias, other)
+            if result != INCOMPARABLE:
+                return result
+    return result
+
+
+# --- reading without running application code ----------------------------------------------
+
+
+def peek(value: object, name: str) -> object:
+    """The field or attribute `name` of a dict, instance, slot or known struct; None if absent.
+
+    Dict subclasses are read with dict's own method, instances through their `__dict__` or
+    a slot's C descriptor. Nothing of the application runs.
+    """
+    if isinstance(value, dict):
+        return dict.get(value, name)
+    kind = type(value)
+    namespace = _getter(kind, "__dict__", GetSetDescriptorType)
+    if namespace is not None:
+        fields = namespace.__get__(value, kind)
+        if type(fields) is dict and name in fields:
+            return fields[name]
+    slot = _getter(kind, name, MemberDescriptorType)
+    if slot is not None:
+        try:
+            return slot.__get__(value, kind)
+        except AttributeError:
+            return None
+    return None
+
+
+_mro = type.__dict__["__mro__"].__get__
+
+
+def _getter(kind: type, name: str, expected: type) -> Any:
+    """The C descriptor a type has under `name`; None if it has another sort, or none."""
+    for base in _mro(kind):
+        found = base.__dict__.get(name)
+        if found is not None:
+            return found if type(found) is expected else None
+    return None
+
+
+def describe(value: object, fields: dict[str, str] = naming.USER_FIELDS) -> list[Principal]:
+    """Who a user object, claims dict or bare identifier names: the best first, then aliases."""
+    direct = principal(value)
+    if direct is not None:
+        return [direct]
+    if value is None or isinstance(value, (str, bytes, int, float, list, tuple, set)):
+        return []
+    tenant = None
+    for name in naming.TENANT_FIELDS:
+        holder = principal(peek(value, name))
+        if holder is not None:
+            tenant = holder.user
+            break
+    found: list[Principal] = []
+    for name, kind in fields.items():
+        entry = principal(peek(value, name), kind, tenant)
+        if entry is not None and all(entry[1:] != known[1:] for known in found):
+            found.append(entry)
+    return found
+
+
+def evidence_of(value: object, source: str, strength: str = STRONG) -> Evidence | None:
+    """Connection evidence from an authenticated object; its further identifiers are aliases."""
+    found = describe(value)
+    if not found:
+        return None
+    return Evidence("connection", found[0], ACCEPT, source, strength, True, tuple(found[1:]))
+
+
+# --- the connection's cell -------------------------------------------------------------------
+
+
+class Cell:
+    """What is known of one live connection; the ASGI scope carries it to the inner hooks.
+
+    Copies are the cell itself (frameworks copy scopes) and a pickle of it is None.
+    `held` is the evidence the connection is judged by; `claimed` what only the client said.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "claimed",
+        "claims_read",
+        "connection_id",
+        "held",
+        "inbound_dissents",
+        "limited",
+        "pinned",
+        "transport",
+        "user_seen",
+    )
+
+    def __init__(self, connection_id: int, transport: str) -> None:
+        self.connection_id = connection_id
+        self.transport = transport
+        self.held: Evidence | None = None
+        self.claimed: Evidence | None = None
+        self.claims_read = False  # path and query parameters have been looked at
+        self.limited = False  # one connection too many for the settings: not judged
+        self.pinned = False  # set by ws_audit.bind(): nothing else changes it
+        self.user_seen: object = None  # the scope's user object at the last look
+        self.inbound_dissents = 0  # messages in which the client claimed to be someone else
+
+    def __repr__(self) -> str:
+        return "<ws_audit cell>"
+
+    def __copy__(self) -> Cell:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Cell:
+        return self
+
+    def __reduce_ex__(self, protocol: object) -> tuple[type, tuple[()]]:
+        return (type(None), ())
+
+    @property
+    def connection(self) -> Evidence | None:
+        """The evidence deliveries are judged against: authenticated, else claimed, else None."""
+        return self.held or self.claimed
+
+    def offer(self, evidence: Evidence) -> Evidence | None:
+        """Tell the cell of an authenticated principal; the dissent if it holds another one.
+
+        The first authenticated principal stays (anonymous to user is no change of user). One
+        that can't be compared with it changes nothing.
+        """
+        held = self.held
+        if held is None:
+            self.held = evidence
+            return None
+        if not self.pinned and agree(held, evidence.principal) == DIFFERENT:
+            return evidence
+        return None
+
+    def release(self) -> None:
+        """Forget the authenticated principal (the application unbound the connection)."""
+        if not self.pinned:
+            self.held = None
+            self.user_seen = None
+
+
+def find_cell(value: object) -> tuple[Cell, dict[str, Any]] | None:
+    """The cell and scope of a connection object: a framework's socket, or what keeps one."""
+    if value is None or isinstance(value, (str, bytes, int, float)):
+        return None
+    found = _scope_cell(value)
+    if found is None and not isinstance(value, dict):
+        for name in naming.SOCKET_ATTRIBUTES:
+            inner = peek(value, name)
+            if inner is not None:
+                found = _scope_cell(inner)
+                if found is not None:
+                    break
+    return found
+
+
+def _scope_cell(value: object) -> tuple[Cell, dict[str, Any]] | None:
+    scope = value if isinstance(value, dict) else peek(value, "scope")
+    if isinstance(scope, dict):
+        cell = dict.get(scope, CELL_KEY)
+        if type(cell) is Cell:
+            return cell, scope
+    return None
+
+
+def claim_of(parameters: object, source: str) -> Evidence | None:
+    """Connection evidence from path or query parameters: only a claim, hence weak."""
+    if not isinstance(parameters, dict):
+        return None
+    for name in naming.CLAIM_PARAMETERS:
+        found = principal(dict.get(parameters, name), naming.RECIPIENTS.get(name, "id"))
+        if found is not None:
+            return Evidence("connection", found, ACCEPT, f"{source}.{name}", WEAK)
+    return None
+
+
+# --- the keyed hash ----------------------------------------------------------------------------
+
+
+class Hasher:
+    """Turns principals into 32 hex digits; the only form in which they leave the process."""
+
+    _ENTRIES: Final = 100_000
+
+    def __init__(self, key: str) -> None:
+        raw = key.encode("utf-8", "surrogatepass")
+        self._key = blake2b(raw).digest() if len(raw) > 64 else raw
+        self._known: dict[tuple[str | None, str], str] = {}
+
+    def __call__(self, who: Principal | None) -> str:
+        """Keyed blake2b of [tenant, user]; "" for nobody."""
+        if who is None:
+            return ""
+        key = (who.tenant, who.user)
+        found = self._known.get(key)
+        if found is None:
+            if len(self._known) >= self._ENTRIES:
+                self._known.clear()
+            found = self._known[key] = self._hash(who.tenant, who.user)
+        return found
+
+    def _hash(self, tenant: str | None, user: str) -> str:
+        import json  # noqa: PLC0415  (stage 0 and 1 must not pay for it)
+
+        text = json.dumps([tenant, user], separators=(",", ":"), ensure_ascii=False)
+        return blake2b(text.encode("utf-8", "replace"), digest_size=16, key=self._key).hexdigest()

@@ -1,0 +1,303 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One logical event: opened at the outermost manager hook, joined by its deliveries, settled.
+
+Why it exists: real managers pass one event through up to five patched methods, child tasks
+and queues. The intent is what they have in common; a delivery that joins it is judged with
+everything the caller said.
+
+It must never be inherited for ever: a writer task started inside the first send must not
+carry that intent's evidence into other people's messages.
+"""
+
+from __future__ import annotations
+
+import time
+from asyncio import current_task
+from collections import deque
+from collections.abc import Callable
+from contextvars import ContextVar
+from itertools import count
+from random import Random
+from typing import Final
+
+from .model import (
+    CANCELLED,
+    ERROR,
+    NONE,
+    OK,
+    RECORD_VERSION,
+    UNDELIVERED,
+    Call,
+    Evidence,
+)
+from .sites import Site, caller, site_text
+from .tables import PendingPayloads
+from .tally import Tally
+
+_WAIT_NS: Final = PendingPayloads.SECONDS * 1_000_000_000
+
+_ids = count(1)
+# Our own generator: the application may seed the global one. Reseeded after a fork.
+_random = Random()
+getrandbits = _random.getrandbits
+
+
+class Intent:
+    """The state of one logical event while it is under way; becomes a `Call` record."""
+
+    __slots__ = (
+        "by_payload",
+        "deliveries",
+        "duration_ns",
+        "ended",
+        "event",
+        "function",
+        "intent_id",
+        "joined",
+        "kind",
+        "manager",
+        "parent",
+        "settled",
+        "site",
+        "span_id",
+        "started",
+        "started_ns",
+        "trace_id",
+    )
+
+    def __init__(self, kind: str, manager: str, function: str, site: Site) -> None:
+        self.intent_id = next(_ids)
+        self.kind = kind
+        self.manager = manager
+        self.function = function
+        self.site = site
+        self.event = NONE
+        self.started_ns = time.time_ns()
+        self.started = time.perf_counter_ns()
+        self.duration_ns = 0
+        self.deliveries = 0
+        self.by_payload = False  # a delivery came by its payload: more may, from other queues
+        self.ended = False
+        self.settled = False
+        self.joined: set[int] | None = None
+        self.trace_id = self.span_id = 0
+        self.parent: tuple[int, int, bool] = (0, 0, False)
+
+
+class Frame:
+    """One hook call inside an intent: what it adds holds for the deliveries made inside it."""
+
+    __slots__ = ("above", "ended", "evidence", "intent", "payloads", "room", "root", "soft")
+
+    def __init__(self, intent: Intent, above: Frame | None) -> None:
+        self.intent = intent
+        self.above = above
+        self.root: Frame = self if above is None else above.root
+        self.evidence: list[Evidence] = []
+        self.soft: Evidence | None = None  # payload evidence that a room argument takes away
+        self.payloads: list[int] | None = None  # at the root: ids of what is pending
+        self.room = above is not None and above.room
+        self.ended = False
+
+    def inside(self, other: Frame) -> bool:
+        """Whether this call was made inside `other`."""
+        frame = self.above
+        while frame is not None:
+            if frame is other:
+                return True
+            frame = frame.above
+        return False
+
+
+# Our own variable: never read for who somebody is, only for which intent a delivery serves.
+_current: ContextVar[Frame | None] = ContextVar("ws_audit_intent", default=None)
+# Set around a framework's serialising send whose payload object is pending.
+_carried: ContextVar[Frame | None] = ContextVar("ws_audit_carried", default=None)
+
+
+def task_id() -> int:
+    """Identity of the running asyncio task, 0 outside of one."""
+    try:
+        return id(current_task())
+    except RuntimeError:
+        return 0
+
+
+class Intents:
+    """Opens, joins and settles the intents of the process."""
+
+    def __init__(
+        self,
+        tally: Tally,
+        record: Callable[[Call], None],
+    ) -> None:
+        self.pending = PendingPayloads()
+        self._tally = tally
+        self._record = record
+        self._waiting: deque[tuple[int, Intent, list[Evidence]]] = deque()
+        # Set when an OpenTelemetry provider exists: () -> (trace id, span id, sampled).
+        self.parent: Callable[[], tuple[int, int, bool]] | None = None
+
+    # -- the call -----------------------------------------------------------------------
+
+    def enter(self, kind: str, manager: str, function: str, depth: int) -> Frame:
+        """A hook call begins: a new intent if it is the outermost, else a frame inside it.
+
+        `depth` is how many frames up the hook's caller stands.
+        """
+        above = _current.get()
+        if above is not None and above.intent.ended:
+            above = None  # a task that outlived the call: whatever it sends now is its own
+        if above is not None:
+            frame = Frame(above.intent, above)
+        else:
+            intent = Intent(kind, manager, function, caller(depth + 1))
+            if self.parent is not None:
+                intent.parent = self.parent()
+            frame = Frame(intent, None)
+        _current.set(frame)
+        return frame
+
+    def expect(self, frame: Frame, payload: object) -> None:
+        """A payload object passed this hook: its delivery may come later, from a queue."""
+        if self.pending.add(payload, frame, frame.intent.started_ns):
+            root = frame.root
+            if root.payloads is None:
+                root.payloads = [id(payload)]
+            else:
+                root.payloads.append(id(payload))
+
+    def leave(self, frame: Frame, error: BaseException | None, outcome: str = "") -> None:
+        """The hook call came back. At the outermost one the intent is settled if it can be."""
+        _current.set(frame.above)
+        frame.ended = True
+        intent = frame.intent
+        if frame.above is not None:
+            return
+        intent.duration_ns = time.perf_counter_ns() - intent.started
+        intent.ended = True
+        if error is not None:
+            outcome = outcome or (CANCELLED if type(error).__name__ == "CancelledError" else ERROR)
+        elif intent.deliveries:
+            outcome = OK
+        else:
+            if len(self._waiting) >= PendingPayloads.ENTRIES:
+                _, oldest, evidence = self._waiting.popleft()
+                if not oldest.settled:
+                    self._settle(oldest, evidence, UNDELIVERED)
+            self._waiting.append((intent.started_ns + _WAIT_NS, intent, frame.evidence))
+            return
+        self._settle(intent, frame.evidence, outcome)
+        if frame.payloads is not None and not intent.by_payload:
+            for payload in frame.payloads:
+                self.pending.remove(payload, frame)
+
+    # -- the delivery ---------------------------------------------------------------------
+
+    def join(self, content: object) -> Frame | None:
+        """The hook call a delivery belongs to: by its payload object, else by our variable."""
+        frame = self.pending.find(content) if len(self.pending) else None
+        if frame is None:
+            frame = _carried.get()
+        if frame is not None:
+            frame.intent.by_payload = True
+        else:
+            frame = self._by_variable()
+            if frame is None:
+                return None
+        intent = frame.intent
+        intent.deliveries += 1
+        if intent.ended and not intent.settled:
+            self._settle(intent, frame.root.evidence, OK)
+        return frame
+
+    def _by_variable(self) -> Frame | None:
+        frame = _current.get()
+        if frame is None:
+            return None
+        intent = frame.intent
+        task = task_id()
+        if frame.ended:
+            if intent.joined is not None and task in intent.joined:
+                while frame is not None and frame.ended:
+                    frame = frame.above
+                return frame
+        if intent.joined is None:
+            intent.joined = {task}
+        else:
+            intent.joined.add(task)
+        return frame
+
+    # -- what a violation needs of it ----------------------------------------------------------
+
+    def site(self, intent: Intent) -> str:
+        """module:function:line of the outermost hook's caller."""
+        return site_text(intent.site, intent.function)
+
+    def ids(self, intent: Intent | None) -> tuple[int, int]:
+        """(trace id, span id) a violation hangs below: its send's, or what is current."""
+        if intent is None:
+            parent = self.parent() if self.parent is not None else (0, 0, False)
+            return parent[0] or getrandbits(128) or 1, parent[1]
+        if intent.span_id == 0:
+            intent.trace_id = intent.parent[0] or getrandbits(128) or 1
+            intent.span_id = self.new_span_id()
+        return intent.trace_id, intent.span_id
+
+    @staticmethod
+    def new_span_id() -> int:
+        """A random span id, never 0."""
+        return getrandbits(64) or 1
+
+    # -- settling ---------------------------------------------------------------------------
+
+    def expire(self, now_ns: int) -> None:
+        """Settle as undelivered what waited its 10 s (called by the drain)."""
+        self.pending.expire(now_ns)
+        while self._waiting and (self._waiting[0][0] <= now_ns or self._waiting[0][1].settled):
+            _, intent, evidence = self._waiting.popleft()
+            if not intent.settled:
+                self._settle(intent, evidence, UNDELIVERED)
+
+    def _settle(self, intent: Intent, evidence: list[Evidence], outcome: str) -> None:
+        intent.settled = True
+        self._tally.add(("sent", intent.manager, intent.event, outcome))
+        parent = intent.parent
+        self._record(
+            Call(
+                RECORD_VERSION,
+                intent.intent_id,
+                intent.started_ns,
+                intent.duration_ns,
+                intent.kind,
+                intent.manager,
+                intent.function,
+                intent.event,
+                site_text(intent.site, intent.function),
+                outcome,
+                intent.deliveries,
+                tuple(evidence),
+                intent.trace_id,
+                intent.span_id,
+                parent[0],
+                parent[1],
+                parent[2],
+            )
+        )
+
+    def forget(self) -> None:
+        """After a fork: what the parent was about to deliver is the parent's."""
+        self.pending.clear()
+        self._waiting.clear()
+        _random.seed()
+        _current.set(None)
+
+
+def carry(frame: Frame) -> object:
+    """Let deliveries of this task join `frame` until `drop`; see starlette's send_json."""
+    return _carried.set(frame)
+
+
+def drop() -> None:
+    """End of `carry`."""
+    _carried.set(None)

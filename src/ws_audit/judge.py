@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The verdict: a pure function of what is known of one delivery.
+
+Why it exists: everything else collects evidence or carries the answer away. Because nothing
+but its arguments decides, any stored record can be judged again, and the same function
+serves the agent, the review and the tests.
+
+It must never read a clock, a setting or global state, and never count absent evidence as
+agreement.
+"""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import Final
+
+from .identity import DIFFERENT, SAME, agree, compare
+from .model import (
+    BROADCAST,
+    CONFIRMED,
+    INCOMPARABLE,
+    MATCH,
+    MEDIUM,
+    NO_EVIDENCE,
+    NO_PRINCIPAL,
+    PROBABLE,
+    STRONG,
+    SUSPECTED,
+    UNATTRIBUTED,
+    UNDECLARED_BROADCAST,
+    VIOLATION,
+    WEAK,
+    Evidence,
+    Verdict,
+)
+
+# The first of these that dissents names the violation; the others are its attributes.
+ORDER: Final = {"argument": 0, "payload": 1, "instance": 2}
+
+_MATCHED: Final = Verdict(MATCH)
+_NO_PRINCIPAL: Final = Verdict(UNATTRIBUTED, NO_PRINCIPAL)
+_INCOMPARABLE: Final = Verdict(UNATTRIBUTED, INCOMPARABLE)
+_UNDECLARED: Final = Verdict(UNATTRIBUTED, UNDECLARED_BROADCAST)
+
+
+def judge(
+    connection: Evidence | None, evidence: tuple[Evidence, ...], kind: str, note: str = ""
+) -> Verdict:
+    """Judge one delivery.
+
+    `connection` is whose connection it went to (None: nobody known), `evidence` whose
+    message it is, `kind` the outermost hook's (send, broadcast, or none when no intent
+    joined), `note` a reason why the content said nothing (opaque, unreadable, limit).
+    """
+    if connection is None:
+        return _NO_PRINCIPAL
+    attested = incomparable = False
+    dissents: list[Evidence] = []
+    for item in evidence:
+        result = agree(connection, item.principal)
+        if result == SAME:
+            attested = attested or item.attests
+        elif result == DIFFERENT:
+            dissents.append(item)
+        else:
+            incomparable = True
+    if dissents:
+        return _violation(connection, dissents, kind)
+    if attested:
+        return _MATCHED
+    if incomparable:
+        return _INCOMPARABLE
+    if kind == BROADCAST:
+        return _UNDECLARED
+    return Verdict(UNATTRIBUTED, note or NO_EVIDENCE)
+
+
+def _violation(connection: Evidence, dissents: list[Evidence], kind: str) -> Verdict:
+    dissents.sort(key=lambda item: ORDER[item.name])
+    first = dissents[0]
+    if kind == BROADCAST or connection.strength == WEAK:
+        severity = SUSPECTED  # a cap: what a client controls, or nobody declared, never pages
+    elif any(_corroborates(*pair) for pair in combinations(dissents, 2)):
+        severity = CONFIRMED
+    else:
+        severity = PROBABLE
+    return Verdict(VIOLATION, "", f"{first.name}_vs_connection", severity, first)
+
+
+def _corroborates(one: Evidence, other: Evidence) -> bool:
+    """Two independent statements, at least one strong, that name the same other principal."""
+    return (
+        one.at != other.at
+        and STRONG in (one.strength, other.strength)
+        and {one.strength, other.strength} <= {STRONG, MEDIUM}
+        and compare(one.principal, other.principal) == SAME
+    )

@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The defaults as data: what classes, methods, parameters and fields are usually called.
+
+Why it exists: everything the agent takes for granted about other people's code stands on
+this one page, so that it can be read, argued about and overridden.
+
+It must never hold logic, and nothing here is specific to one application. The names come
+from a survey of 110 public backends.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# --- classes ---------------------------------------------------------------------------
+
+# Names that speak of live connections by themselves.
+MANAGER_CLASS: Final = (
+    r"(connection|web_?socket|(^|[a-z_])ws|^ws|sse|socket|realtime)\w*_?"
+    r"(manager|hub|broadcast(er)?|notifier|emitter|bridge|(event)?bus|factory|registry|router)$"
+)
+# Names that many other things bear too: they count only with a sign of real-time code.
+MAYBE_CLASS: Final = (
+    r"((session|notification|stream|event|subscriber|client|channel)\w*_?manager"
+    r"|manager|hub|broadcast(er)?|notifier|emitter|bridge|bus|factory|registry|router"
+    r"|dispatcher|outbox)$"
+)
+# Never managers: doubles for tests, and interfaces.
+NOT_MANAGER_CLASS: Final = r"^_?(mock|fake|stub|dummy|test|magicmock|asyncmock)|(mock|stub|fake|protocol)$"
+
+# Modules whose presence in a module's names marks it as real-time code.
+REALTIME_MODULES: Final = frozenset(
+    {
+        "starlette",
+        "fastapi",
+        "websockets",
+        "socketio",
+        "engineio",
+        "channels",
+        "aiohttp",
+        "tornado",
+        "sanic",
+        "quart",
+        "litestar",
+        "falcon",
+        "blacksheep",
+        "flask_socketio",
+        "sse_starlette",
+        "autobahn",
+        "simple_websocket",
+        "wsproto",
+    }
+)
+
+# --- methods, by hook kind; the first kind that takes a name wins ------------------------
+
+UNBIND_METHOD: Final = (
+    r"^_?(on_?|handle_)?(disconnect|unregister|detach|deregister)(_\w+)?$"
+    r"|^_?(remove|drop|close|delete|unbind)_(connection|web_?socket|socket|client|ws|user)$"
+)
+BIND_METHOD: Final = (
+    r"^_?(on_?|handle_)?(connect|register|attach|accept|bind)(_\w+)?$"
+    r"|^_?add_(connection|web_?socket|socket|client|ws|user)$"
+)
+RECEIVE_METHOD: Final = (
+    r"^_?(on|handle|process|route|receive)_(message|incoming\w*|inbound\w*|client_message"
+    r"|user_message|websocket_message|frame|text)$|^_?(receive|on_receive)$"
+)
+BROADCAST_METHOD: Final = (
+    r"^_?(broadcast|announce|publish|fan_?out)(_\w+)?$|^_?(send|notify|emit|push)(_\w+)?_all(_\w+)?$"
+    r"|^_?(send|notify|emit|push)_(to_)?(room|group|channel|topic|everyone|subscribers)(_\w+)?$"
+)
+SEND_METHOD: Final = (
+    r"^_?(send|emit|publish|notify|push|dispatch|announce|write_message|enqueue|deliver|trigger)(_\w+)?$"
+)
+# A method that says by its name that it addresses one person, whatever else it looks like.
+DIRECT_METHOD: Final = r"(to_?user|to_?client|to_?member|personal|direct|private|_user$|unicast)"
+
+# --- parameters --------------------------------------------------------------------------
+
+# The recipient a caller names: name -> kind of identifier.
+RECIPIENTS: Final[dict[str, str]] = {
+    "user_id": "id",
+    "userid": "id",
+    "uid": "id",
+    "user": "id",
+    "recipient": "id",
+    "recipient_id": "id",
+    "recipient_user_id": "id",
+    "to": "id",
+    "to_user": "id",
+    "to_user_id": "id",
+    "target_user": "id",
+    "target_user_id": "id",
+    "account_id": "id",
+    "owner_id": "id",
+    "profile_id": "id",
+    "member_id": "id",
+    "player_id": "id",
+    "customer_id": "id",
+    "username": "name",
+    "user_name": "name",
+    "email": "email",
+    "user_email": "email",
+}
+# Never the recipient.
+EXCLUDED: Final = r"^(exclude|skip|except|sender|from|by|actor|author)(_|$)|_(sender|actor|author)$"
+# With one of these the message is for a place or a socket, not for the person named beside it.
+ROOMS: Final = r"^(room|channel|group|topic|chat|conversation|meeting|document|project)(_id|_name)?s?$"
+SOCKETS: Final = r"^(web_?socket|ws|socket|sock|conn|connection|client_socket)$"
+PAYLOADS: Final = (
+    "message",
+    "payload",
+    "data",
+    "msg",
+    "event_data",
+    "body",
+    "content",
+    "text",
+    "event_payload",
+    "update",
+    "notification",
+    "frame",
+    "packet",
+)
+EVENT_PARAMETERS: Final = ("event", "event_type", "event_name", "type", "message_type", "msg_type", "kind")
+
+# Parameters and attributes that hold the user a per-user object was built for.
+OWNER_ATTRIBUTES: Final = (
+    "user_id",
+    "_user_id",
+    "owner_id",
+    "uid",
+    "user",
+    "_user",
+    "username",
+    "user_context",
+    "_user_context",
+    "context",
+    "_context",
+    "ctx",
+    "current_user",
+)
+# Attributes under which application classes keep the framework's socket.
+SOCKET_ATTRIBUTES: Final = ("websocket", "_websocket", "ws", "_ws", "socket", "_socket", "connection")
+
+# --- identity ----------------------------------------------------------------------------
+
+# Fields of a user object, a claims dict or a session, in order of preference -> kind.
+USER_FIELDS: Final[dict[str, str]] = {
+    "user_id": "id",
+    "userId": "id",
+    "id": "id",
+    "uid": "id",
+    "pk": "id",
+    "_auth_user_id": "id",
+    "_user_id": "id",
+    "sub": "subject",
+    "username": "name",
+    "user_name": "name",
+    "name": "name",
+    "email": "email",
+}
+TENANT_FIELDS: Final = ("tenant_id", "tenant", "org_id", "organization_id", "workspace_id")
+# Where a session keeps its user; "id" and "name" alone would be too common there.
+SESSION_FIELDS: Final = ("user_id", "userId", "uid", "_auth_user_id", "_user_id", "sub", "username", "email")
+SESSION_OBJECTS: Final = ("user", "current_user", "userinfo")
+# FastAPI dependencies whose result is who is connected.
+USER_DEPENDENCIES: Final = (
+    "current_user",
+    "user",
+    "current_user_id",
+    "user_id",
+    "principal",
+    "auth_user",
+    "authenticated_user",
+    "identity",
+    "claims",
+    "token_claims",
+    "account",
+    "username",
+)
+# Path and query parameters: what a client says of itself, a claim.
+CLAIM_PARAMETERS: Final = ("user_id", "userId", "uid", "user", "username", "email", "client_id")
+
+# --- payload fields ----------------------------------------------------------------------
+
+# Fields that name the owner whatever stands beside them.
+OWNER_FIELDS: Final[dict[str, str]] = {
+    "recipient_id": "id",
+    "recipientId": "id",
+    "to_user_id": "id",
+    "toUserId": "id",
+    "owner_id": "id",
+    "ownerId": "id",
+}
+# Fields that name the owner unless an actor field stands beside them.
+USER_ID_FIELDS: Final[dict[str, str]] = {
+    "user_id": "id",
+    "userId": "id",
+}
+ACTOR_FIELDS: Final = (
+    "sender_id",
+    "senderId",
+    "sender",
+    "from",
+    "from_user",
+    "from_user_id",
+    "author_id",
+    "authorId",
+    "author",
+    "actor_id",
+    "actor",
+)
+NESTED: Final = ("data", "payload")
+EVENT_FIELDS: Final = ("type", "event", "event_type", "message_type", "eventType")
+# What a client says of itself in a message.
+CLAIM_FIELDS: Final = ("user_id", "userId", "sender_id", "senderId", "from_user_id", "author_id")
+
+# Event names that may be label values from the start.
+EVENTS: Final = (
+    "agent_started",
+    "agent_thinking",
+    "tool_executing",
+    "tool_completed",
+    "agent_completed",
+    "agent_error",
+    "agent_cancelled",
+    "connected",
+    "connection_established",
+    "disconnected",
+    "error",
+    "message",
+    "notification",
+    "ping",
+    "pong",
+)

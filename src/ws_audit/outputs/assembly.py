@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stage 2: which ways out this process has, decided from settings and environment, and told.
+
+Why it exists: the order of beginning, flushing and ending across metrics, store, spans and
+push is one decision. A part that cannot begin is named with its fix, and the rest goes on.
+
+It must never let a missing directory, port or collector reach the application.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import secrets
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry import trace
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import sampling
+from prometheus_client import CollectorRegistry
+
+from .. import __version__, schema
+from ..identity import Hasher
+from ..intents import getrandbits
+from ..model import Span
+from ..settings import Settings
+from . import events, export
+from .coverage import Coverage
+from .export import Export
+from .metrics import Metrics, serve
+from .neighbours import Neighbours
+from .push import Channel, Push, Webhook
+from .spans import SpanMaker
+from .store import Store, StoreError, hash_key
+from .violations import Violations
+
+if TYPE_CHECKING:
+    from ..runtime import Runtime
+
+
+class Outputs:
+    """All ways out of one process. `notes` are the lines to say once, at the start."""
+
+    def __init__(self, runtime: Runtime, environ: Mapping[str, str] = os.environ) -> None:
+        settings = runtime.settings
+        self.notes: list[str] = []
+        self._runtime = runtime
+        self._provider = export.application_provider()
+        resource = _resource(self._provider)
+        facts = {key: str(value) for key, value in resource.attributes.items()}
+        self._store = self._open_store(settings, facts)
+        self._maker = SpanMaker(
+            Hasher(self._key(settings)),
+            f"{secrets.token_hex(4)}",
+            facts.get("service.name", "unknown_service"),
+            facts.get("service.version", ""),
+        )
+        otlp = self._provider is None and export.otlp_wanted(environ)
+        self._export = Export(
+            self._maker,
+            runtime.tally,
+            resource,
+            self._provider.sampler if self._provider is not None else _sampler(),
+            provider=self._provider,
+            make_exporter=(lambda: export.span_exporter(environ)) if otlp else None,
+            failed=runtime.failed,
+        )
+        self._exporting = otlp or self._provider is not None
+        keep = self._export.keep
+        self._push = self._pusher(settings, resource, environ)
+        self.violations = Violations(
+            self._maker,
+            self._store,
+            runtime.tally,
+            log=settings.push_log,
+            export=keep,
+            push=self._push,
+            wake=runtime.drain.wake,
+        )
+        self.metrics, where = self._metrics(settings)
+        for label in runtime.managers.known:
+            self.metrics.manager(label)
+        self._coverage = Coverage(runtime.tally, self._store, keep)
+        self._neighbours = (
+            Neighbours(self._maker, self._store, settings.store_neighbours)
+            if self._store is not None
+            else None
+        )
+        self._follow_parents()
+        self._begin(settings, where, otlp, environ)
+
+    def all(self) -> list[Any]:
+        """What the drain hands records to, in order."""
+        outputs: list[Any] = [self.metrics]
+        if self._exporting:
+            outputs.append(self._export)
+        if self._neighbours is not None:
+            outputs.append(self._neighbours)
+        return [*outputs, self._coverage, self]
+
+    def fold(self, record: Any) -> None:
+        """Nothing of its own."""
+
+    def tick(self, now_ns: int) -> None:
+        """Once a second: what a storm piled up, and the disk."""
+        self.violations.flush()
+        if self._store is not None:
+            self._store.sync()
+        self._follow_parents()
+
+    # -- building ---------------------------------------------------------------------------
+
+    def _open_store(self, settings: Settings, facts: dict[str, str]) -> Store | None:
+        if not settings.trace_dir:
+            return None
+        try:
+            return Store(
+                settings.trace_dir,
+                resource={**facts, "host.name": platform.node()},
+                segment_bytes=settings.store_segment_bytes,
+                max_bytes=settings.store_max_bytes,
+                max_age_days=settings.store_max_age_days,
+            )
+        except StoreError as error:
+            self.notes.append(f"no store: {error}")
+            return None
+
+    def _key(self, settings: Settings) -> str:
+        if settings.hash_key:
+            return settings.hash_key
+        if self._store is not None:
+            try:
+                return hash_key(settings.trace_dir).decode("ascii")
+            except StoreError as error:
+                self.notes.append(f"hashes hold for this process only: {error}")
+        return secrets.token_hex(32)
+
+    def _metrics(self, settings: Settings) -> tuple[Metrics, str]:
+        runtime = self._runtime
+        address = settings.metrics_addr
+        metrics = Metrics(
+            CollectorRegistry() if address is not None else None,
+            runtime.tally,
+            runtime.drain.fold,
+            runtime.drain.__len__,
+            lambda: runtime.installer.states,
+            lambda: runtime.drain.cpu_ns / 1e9,
+            self.violations.latest,
+            __version__,
+            settings.mode,
+        )
+        if address is None:
+            return metrics, "in the default registry"
+        try:
+            port = serve(metrics.registry, address.host, address.first, address.last)
+        except OSError as error:
+            self.notes.append(f"metrics are not served: {error.strerror or error}")
+            return metrics, "not served"
+        return metrics, f"http://{address.host}:{port}/metrics"
+
+    def _pusher(self, settings: Settings, resource: Resource, environ: Mapping[str, str]) -> Push:
+        channels: list[Channel] = []
+        self.log_events = "off"
+        if settings.push_webhook:
+            channels.append(Webhook(settings.push_webhook))
+        if export.otlp_wanted(environ, "LOGS"):
+            if events.supported():
+                channels.append(events.LogEvents(resource, environ))
+                self.log_events = "otlp"
+            else:
+                self.log_events = "none (this OpenTelemetry has no event_name)"
+        directory = settings.trace_dir if self._store is not None else ""
+        return Push(channels, directory, self._runtime.tally, _unsent(directory), self._runtime.failed)
+
+    def _begin(
+        self, settings: Settings, where: str, otlp: bool, environ: Mapping[str, str]  # noqa: FBT001
+    ) -> None:
+        spans = "no OTLP"
+        if self._provider is not None:
+            spans = "to the application's tracer provider"
+        elif otlp:
+            spans = f"OTLP/{export.protocol(environ)}"
+        store = (
+            f"store {settings.trace_dir}"
+            if self._store is not None
+            else "no store (a violation does not outlive this process; set WS_AUDIT_TRACE_DIR)"
+        )
+        targets = len(self._runtime.installer.targets)
+        self.notes.append(
+            f"{__version__}: mode {settings.mode}, {targets} manager"
+            f" class{'' if targets == 1 else 'es'}, {store}, metrics {where}, spans {spans},"
+            f" log events {self.log_events}"
+        )
+        now = time.time_ns()
+        span = Span(
+            schema.PROCESS_SPAN,
+            getrandbits(128) or 1,
+            getrandbits(64) or 1,
+            0,
+            now,
+            now,
+            {
+                "ws_audit.version": __version__,
+                "ws_audit.mode": settings.mode,
+                "ws_audit.targets": targets,
+                "process.runtime.version": platform.python_version(),
+                "ws_audit.webhook": bool(settings.push_webhook),
+                "ws_audit.store.neighbours": settings.store_neighbours,
+                "ws_audit.limits.payload_bytes": settings.limits_payload_bytes,
+                "opentelemetry.version": _otel_version(),
+            },
+        )
+        if self._store is not None:
+            self._store.write_coverage(span)
+        self._export.keep(span)
+        self._coverage.begin(now)
+        self._push.resume()
+
+    def _follow_parents(self) -> None:
+        """Spans get parents as soon as somebody in this process makes spans at all."""
+        if self._provider is None and export.application_provider() is None:
+            return
+        self._runtime.intents.parent = self._runtime.created.parent = _current_span
+
+    # -- ending ---------------------------------------------------------------------------------
+
+    def flush(self, seconds: float) -> bool:
+        """Whether everything recorded so far is on disk, exported and pushed."""
+        deadline = time.monotonic() + seconds
+        self.violations.flush()
+        self.metrics.collect()
+        complete = True
+        if self._store is not None:
+            self._store.sync()
+            complete = not self._store.last_error
+        if self._exporting:
+            complete &= self._export.flush(max(0.0, deadline - time.monotonic()))
+        return self._push.flush(max(0.0, deadline - time.monotonic())) and complete
+
+    def stop(self) -> None:
+        """At exit: the last aggregate and coverage lines, then everything is let go."""
+        self.violations.flush()
+        self._coverage.write(time.time_ns(), final=True)
+        if self._store is not None:
+            self._store.close()
+        self._export.stop()
+        self._push.stop()
+
+    def forget(self) -> None:
+        """After a fork; no I/O."""
+        for part in (self.violations, self._coverage, self._export, self._push, self.metrics):
+            part.forget()
+
+
+def _resource(provider: Any) -> Resource:
+    resource = getattr(provider, "resource", None)
+    return resource if isinstance(resource, Resource) else Resource.create()
+
+
+def _sampler() -> sampling.Sampler:
+    """The user's sampler: OTEL_TRACES_SAMPLER as the SDK reads it."""
+    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
+
+    return TracerProvider(shutdown_on_exit=False).sampler
+
+
+def _current_span() -> tuple[int, int, bool]:
+    context = trace.get_current_span().get_span_context()
+    return context.trace_id, context.span_id, bool(context.trace_flags.sampled)
+
+
+def _otel_version() -> str:
+    from importlib.metadata import version  # noqa: PLC0415
+
+    return version("opentelemetry-sdk")
+
+
+def _unsent(directory: str) -> Any:
+    """Incidents in the store, as the review tells them; only read when a push begins."""
+
+    def incidents() -> list[dict[str, Any]]:
+        if not directory:
+            return []
+        from ..review.read import review  # noqa: PLC0415
+
+        found: list[dict[str, Any]] = review(directory, time.time_ns())["incidents"]
+        return found
+
+    return incidents
+
+

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How much was judged: one span a minute and process, without which no zero means anything.
+
+Why it exists: "no violation" is only an answer beside the number of deliveries that were
+judged and of those that could not be.
+
+It must never count from records (they may be dropped) but from the call path's tally.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from .. import schema
+from ..intents import getrandbits
+from ..model import EXCUSED, UNATTRIBUTED, Span
+from ..tally import Counts, Tally
+from .store import Store
+
+_INTERVAL_NS: Final = 60_000_000_000
+
+
+class Coverage:
+    """Writes the coverage spans of one process."""
+
+    def __init__(self, tally: Tally, store: Store | None, export: Callable[[Span], None]) -> None:
+        self._tally = tally
+        self._store = store
+        self._export = export
+        self._seen: Counts = {}
+        self._since_ns = 0
+
+    def fold(self, record: Any) -> None:
+        """Nothing from records."""
+
+    def begin(self, now_ns: int) -> None:
+        """Counting starts here."""
+        self._since_ns = now_ns
+
+    def tick(self, now_ns: int) -> None:
+        """Write a span when the minute is over."""
+        if self._since_ns and now_ns - self._since_ns >= _INTERVAL_NS:
+            self.write(now_ns)
+
+    def write(self, now_ns: int, *, final: bool = False) -> None:
+        """Write what happened since the last span, also if nothing did."""
+        if not self._since_ns:
+            return
+        total = self._tally.total()
+        counts = {
+            schema.FRAMES: 0,
+            schema.JUDGED: 0,
+            schema.UNATTRIBUTED: 0,
+            schema.EXCUSED_COUNT: 0,
+            schema.DROPPED: 0,
+        }
+        for key, amount in total.items():
+            delta = amount - self._seen.get(key, 0)
+            what = key[0]  # type: ignore[index]
+            if what == "delivery":
+                _, _, _, verdict, reason = key  # type: ignore[misc]
+                counts[schema.FRAMES] += delta
+                if verdict == UNATTRIBUTED:
+                    counts[schema.UNATTRIBUTED] += delta
+                    name = f"{schema.UNATTRIBUTED}.{reason}"
+                    counts[name] = counts.get(name, 0) + delta
+                else:
+                    counts[schema.JUDGED] += delta
+                    counts[schema.EXCUSED_COUNT] += delta if verdict == EXCUSED else 0
+            elif what == "dropped":
+                counts[schema.DROPPED] += delta
+        self._seen = total
+        attributes: dict[str, str | int | bool | float] = dict(counts)
+        if final:
+            attributes[schema.FINAL] = True
+        span = Span(
+            schema.COVERAGE_SPAN,
+            getrandbits(128) or 1,
+            getrandbits(64) or 1,
+            0,
+            self._since_ns,
+            now_ns,
+            attributes,
+        )
+        self._since_ns = now_ns
+        if self._store is not None and not self._store.write_coverage(span):
+            self._tally.add(("dropped", "store"))
+        self._export(span)
+
+    def forget(self) -> None:
+        """After a fork: the child counts from its own beginning."""
+        self._seen = {}
+        self._since_ns = 0

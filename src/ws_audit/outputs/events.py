@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Incidents as OpenTelemetry log events, where the installed OpenTelemetry has them.
+
+Why it exists: a collector can route an event to whoever is on call without Prometheus.
+
+It must never say an event left that the exporter did not confirm, and never set a logger
+provider.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from opentelemetry.sdk.resources import Resource
+
+from .. import schema
+from ..model import CONFIRMED, PROBABLE
+from .export import protocol
+from .violations import summary
+
+
+def supported() -> bool:
+    """Whether log records have an event name here (OpenTelemetry 1.35 and later)."""
+    try:
+        from opentelemetry._logs import LogRecord  # noqa: PLC0415
+
+        LogRecord(event_name=schema.VIOLATION_EVENT)
+    except (ImportError, TypeError):
+        return False
+    return True
+
+
+class LogEvents:
+    """Emits one log event per incident milestone through the official OTLP exporter."""
+
+    name = "otlp"
+
+    def __init__(self, resource: Resource, environ: Mapping[str, str]) -> None:
+        self._resource = resource
+        self._environ = dict(environ)
+        self._exporter: Any = None
+        self._logger: Any = None
+        self._emitted: list[Any] = []
+
+    def send(self, incident: dict[str, Any]) -> bool:
+        """True once the exporter has confirmed it."""
+        from opentelemetry._logs import LogRecord, SeverityNumber  # noqa: PLC0415
+
+        if self._logger is None:
+            self._build()
+        severity = {CONFIRMED: SeverityNumber.FATAL, PROBABLE: SeverityNumber.WARN}.get(
+            incident["severity"], SeverityNumber.INFO
+        )
+        self._logger.emit(
+            LogRecord(
+                timestamp=time.time_ns(),
+                severity_number=severity,
+                severity_text=severity.name,
+                body=summary(incident),
+                event_name=schema.VIOLATION_EVENT,
+                attributes={
+                    schema.RULE: incident["rule"],
+                    schema.SEVERITY: incident["severity"],
+                    "ws_audit.incident.id": incident["id"],
+                    "ws_audit.incident.events": incident["events"],
+                    "ws_audit.incident.attempted": incident["attempted"],
+                    "ws_audit.incident.first_seen": incident["first_seen"],
+                    "ws_audit.incident.last_seen": incident["last_seen"],
+                    "ws_audit.incident.pairs": len(incident["pairs"]),
+                    schema.SITE: incident["sites"][0] if incident["sites"] else "none",
+                },
+            )
+        )
+        batch, self._emitted = self._emitted, []
+        result = self._exporter.export(batch)
+        return getattr(result, "name", "") == "SUCCESS"
+
+    def _build(self) -> None:
+        from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor  # noqa: PLC0415
+
+        if protocol(self._environ, "LOGS") == "http":
+            from opentelemetry.exporter.otlp.proto.http._log_exporter import (  # noqa: PLC0415
+                OTLPLogExporter,
+            )
+        else:
+            from opentelemetry.exporter.otlp.proto.grpc._log_exporter import (  # noqa: PLC0415
+                OTLPLogExporter,
+            )
+
+        channel = self
+
+        class Collect(LogRecordProcessor):
+            """Keeps what the SDK built, so that we call the exporter and see its answer."""
+
+            def on_emit(self, log_record: Any) -> None:
+                channel._emitted.append(log_record)
+
+            def shutdown(self) -> None:
+                """Nothing to release."""
+
+            def force_flush(self, timeout_millis: int = 30_000) -> bool:
+                """Nothing waits here."""
+                return True
+
+        self._exporter = OTLPLogExporter()
+        provider = LoggerProvider(self._resource, shutdown_on_exit=False)
+        provider.add_log_record_processor(Collect())
+        self._logger = provider.get_logger(schema.SCOPE_NAME)

@@ -1,0 +1,278 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Prometheus metrics: the tally and the records, folded into real prometheus_client children.
+
+Why it exists: the alert rules and dashboards of this field read Prometheus. A scrape folds
+first, so what it shows is never older than the scrape.
+
+It must never let a label grow with users, connections or time, and every permitted
+violation series stands at 0 before the first violation.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.metrics_core import Metric
+
+from .. import schema
+from ..model import NONE, OTHER, VIOLATION, Call
+from ..tally import Counts, Tally
+
+_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.0, 5.0)
+
+
+class Metrics:
+    """The contract's metrics in one registry."""
+
+    def __init__(
+        self,
+        registry: CollectorRegistry | None,
+        tally: Tally,
+        fold_records: Callable[[], None],
+        backlog: Callable[[], int],
+        targets: Callable[[], dict[str, int]],
+        cpu_seconds: Callable[[], float],
+        latest: Callable[[tuple[str, str, str]], tuple[str, int]],
+        version: str,
+        mode: str,
+    ) -> None:
+        self.registry = registry or REGISTRY
+        self._tally = tally
+        self._fold_records = fold_records
+        self._backlog, self._targets, self._cpu = backlog, targets, cpu_seconds
+        self._latest = latest
+        self._lock = threading.RLock()
+        self._seen: Counts = {}
+        self._cpu_seen = 0.0
+        self._managers: set[str] = set()
+        self._pairs: set[tuple[str, str]] = set()
+        self._exemplars = "PROMETHEUS_MULTIPROC_DIR" not in os.environ
+        self.registry.register(_FoldFirst(self))  # registered first, so collected first
+        self._declare()
+        info = {"version": version, "mode": mode, "python": platform.python_version()}
+        self._gauge("ws_audit_build_info", "The agent in this process.", tuple(info), "livemax").labels(
+            **info
+        ).set(1)
+        for manager in (NONE, OTHER):
+            self.manager(manager)
+
+    def _declare(self) -> None:
+        counter, gauge = self._counter, self._gauge
+        self._created = counter("ws_audit_instances_created", "Manager instances created.", ("manager",))
+        self._alive = gauge("ws_audit_instances_alive", "Manager instances alive.", ("manager",), "livesum")
+        self._connections = gauge(
+            "ws_audit_connections_alive", "Client connections open.", ("transport",), "livesum"
+        )
+        self._sent = counter(
+            "ws_audit_events_sent", "Intents, once settled.", ("manager", "event", "outcome")
+        )
+        self._duration = Histogram(
+            "ws_audit_send_duration_seconds",
+            "Time a manager's outermost send took.",
+            ("manager",),
+            buckets=_BUCKETS,
+            registry=self.registry,
+        )
+        self._verdicts = counter("ws_audit_verdicts", "Deliveries by verdict.", ("manager", "verdict"))
+        self._unattributed = counter(
+            "ws_audit_unattributed", "Deliveries nobody could judge, by reason.", ("reason",)
+        )
+        self._violations = counter(
+            "ws_audit_violations",
+            "Disagreements about whose data went to whom.",
+            ("rule", "severity", "manager", "synthetic"),
+        )
+        self._last = gauge(
+            "ws_audit_last_violation_timestamp_seconds",
+            "When the last violation happened; 0 if none did.",
+            ("rule", "severity", "synthetic"),
+            "max",
+        )
+        self._excused = counter("ws_audit_excused", "Deliveries a policy excused.", ("policy",))
+        self._frames = counter(
+            "ws_audit_frames", "Deliveries, as the sink counted them.", ("transport", "judged")
+        )
+        self._targets_gauge = gauge("ws_audit_targets", "Hook targets by state.", ("state",), "livemax")
+        self._backlog_gauge = gauge("ws_audit_backlog_records", "Records waiting to be folded.", (), "livesum")
+        self._cpu_counter = counter("ws_audit_agent_cpu_seconds", "CPU time of the agent.", ("stage",))
+        self._heartbeat = gauge(
+            "ws_audit_heartbeat_timestamp_seconds", "Last completed fold of the worker.", (), "livemin"
+        )
+        self._dropped = counter("ws_audit_records_dropped", "Records dropped, by stage.", ("stage",))
+        self._errors = counter("ws_audit_internal_errors", "Errors of the agent itself.", ("stage",))
+        for transport in schema.TRANSPORTS:
+            self._connections.labels(transport).set(0)
+            for judged in ("true", "false"):
+                self._frames.labels(transport, judged)
+        for reason in schema.REASONS:
+            self._unattributed.labels(reason)
+        for policy in schema.POLICIES:
+            self._excused.labels(policy)
+        for stage in schema.DROP_STAGES:
+            self._dropped.labels(stage)
+        for stage in ("hooks", "sink", "judge", "violation", "drain"):
+            self._errors.labels(stage)
+        self._cpu_counter.labels("drain")
+        for rule, severities in schema.PERMITTED.items():
+            for severity in severities:
+                self._last.labels(rule, severity, "false").set(0)
+
+    def _counter(self, name: str, text: str, labels: tuple[str, ...]) -> Counter:
+        return Counter(name, text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, labels: tuple[str, ...], mode: str) -> Gauge:
+        return Gauge(
+            name,
+            text,
+            labels,
+            registry=self.registry,
+            multiprocess_mode=mode,  # type: ignore[arg-type]
+        )
+
+    def manager(self, manager: str) -> None:
+        """Expose every series of a manager at 0, before anything happened."""
+        with self._lock:
+            if manager in self._managers:
+                return
+            self._managers.add(manager)
+            for rule, severities in schema.PERMITTED.items():
+                for severity in severities:
+                    self._violations.labels(rule, severity, manager, "false")
+            for verdict in schema.VERDICTS:
+                self._verdicts.labels(manager, verdict)
+            if manager != NONE:
+                self._created.labels(manager)
+                self._alive.labels(manager).set(0)
+                self._duration.labels(manager)
+
+    # -- output -----------------------------------------------------------------------------
+
+    def fold(self, record: Any) -> None:
+        """One record: how long a send took."""
+        if type(record) is Call:
+            self.manager(record.manager)
+            self._duration.labels(record.manager).observe(record.duration_ns / 1e9)
+
+    def tick(self, now_ns: int) -> None:
+        """The worker's periodic fold; only this one is a heartbeat."""
+        self.collect()
+        self._heartbeat.set(now_ns / 1e9)
+
+    def collect(self) -> None:
+        """Bring every series up to date with the tally."""
+        with self._lock:
+            total = self._tally.total()
+            for key, amount in total.items():
+                delta = amount - self._seen.get(key, 0)
+                if delta:
+                    self._count(key, delta, total)  # type: ignore[arg-type]
+            self._seen = total
+            for state, number in self._targets().items():
+                self._targets_gauge.labels(state).set(number)
+            self._backlog_gauge.set(self._backlog())
+            cpu = self._cpu()
+            self._cpu_counter.labels("drain").inc(max(0.0, cpu - self._cpu_seen))
+            self._cpu_seen = cpu
+
+    def _count(self, key: tuple[str, ...], delta: int, total: Counts) -> None:
+        what = key[0]
+        if what == "delivery":
+            _, transport, manager, verdict, reason = key
+            self.manager(manager)
+            judged = "false" if verdict == "unattributed" else "true"
+            self._frames.labels(transport, judged).inc(delta)
+            self._verdicts.labels(manager, verdict).inc(delta)
+            if verdict == "unattributed":
+                self._unattributed.labels(reason).inc(delta)
+            elif verdict == "excused":
+                self._excused.labels(reason).inc(delta)
+        elif what == VIOLATION:
+            self._violation(key[1], key[2], key[3], delta)
+        elif what == "sent":
+            _, manager, event, outcome = key
+            self._sent.labels(manager, self._event(manager, event), outcome).inc(delta)
+        elif what == "created":
+            self.manager(key[1])
+            self._created.labels(key[1]).inc(delta)
+        elif what == "followed":
+            self._alive.labels(key[1]).set(amount_of(total, "followed", key[1], "gone"))
+        elif what == "gone":
+            self._alive.labels(key[1]).set(amount_of(total, "followed", key[1], "gone"))
+        elif what in ("opened", "closed"):
+            self._connections.labels(key[1]).set(amount_of(total, "opened", key[1], "closed"))
+        elif what == "dropped":
+            self._dropped.labels(key[1]).inc(delta)
+        elif what == "error":
+            self._errors.labels(key[1]).inc(delta)
+
+    def _violation(self, rule: str, severity: str, manager: str, delta: int) -> None:
+        self.manager(manager)
+        child = self._violations.labels(rule, severity, manager, "false")
+        trace_id, time_ns = self._latest((rule, severity, manager))
+        if trace_id and self._exemplars:
+            child.inc(delta, exemplar={"trace_id": trace_id})
+        else:
+            child.inc(delta)
+        self._last.labels(rule, severity, "false").set(time_ns / 1e9)
+
+    def _event(self, manager: str, event: str) -> str:
+        pair = (manager, event)
+        if pair in self._pairs:
+            return event
+        if len(self._pairs) >= schema.MAX_EVENT_PAIRS and event != OTHER:
+            return OTHER
+        self._pairs.add(pair)
+        return event
+
+    def fold_for_scrape(self) -> None:
+        """A scrape wants to see everything that has happened."""
+        self._fold_records()
+        self.collect()
+
+    def forget(self) -> None:
+        """After a fork: count from the child's own beginning."""
+        self._lock = threading.RLock()
+        self._seen = {}
+
+
+def amount_of(total: Counts, up: str, label: str, down: str) -> int:
+    """A gauge from two counters: how many came minus how many went."""
+    return total.get((up, label), 0) - total.get((down, label), 0)
+
+
+class _FoldFirst:
+    """A collector without metrics of its own: its turn comes first and brings the rest up to date."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def describe(self) -> Iterable[Metric]:
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        self._metrics.fold_for_scrape()
+        return ()
+
+
+def serve(registry: CollectorRegistry, host: str, first: int, last: int) -> int:
+    """Serve the registry on the first free port of the range; OSError if none is free."""
+    from prometheus_client import start_http_server  # noqa: PLC0415
+
+    for port in range(first, last + 1):
+        try:
+            start_http_server(port, host, registry)
+        except OSError as error:
+            if port == last:
+                raise OSError(
+                    error.errno,
+                    f"WS_AUDIT_METRICS_ADDR: no free port in {host}:{first}-{last}"
+                    f" ({error.strerror or error}); widen the range or free a port",
+                ) from error
+        else:
+            return port
+    raise AssertionError("an empty range is refused by the settings")

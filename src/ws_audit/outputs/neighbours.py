@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the process did just before a violation: its last sends, kept until one happens.
+
+Why it exists: the cause of a leak is often the call before it. Keeping everything costs
+too much; keeping the last few hundred and writing them only beside a violation does not.
+
+It must never write on the call path, and never write the same record twice.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from ..intents import getrandbits
+from ..model import VIOLATION, Call, Delivery
+from .spans import SpanMaker
+from .store import Store
+
+
+class Neighbours:
+    """A ring of settled sends, emptied into the store when a violation comes by."""
+
+    def __init__(self, maker: SpanMaker, store: Store, size: int) -> None:
+        self._maker = maker
+        self._store = store
+        self._ring: deque[Call] = deque(maxlen=size)
+
+    def fold(self, record: Any) -> None:
+        """Keep a send; write the kept ones when a violation passes."""
+        if type(record) is Call:
+            self._ring.append(record)
+        elif type(record) is Delivery and record.verdict.verdict == VIOLATION:
+            while self._ring:
+                call = self._ring.popleft()
+                trace_id = call.trace_id or call.parent_trace_id or getrandbits(128)
+                span_id = call.span_id or getrandbits(64) or 1
+                self._store.write_violation(self._maker.send(call, trace_id, span_id))
+
+    def tick(self, now_ns: int) -> None:
+        """Nothing periodic."""

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Incidents to a webhook and to OTLP as log events, within a second, at least once.
+
+Why it exists: a scrape may come too late for a process that dies. What the process could
+not push itself is pushed by the next one that starts on the same trace directory.
+
+It must never run on the call path, let a slow receiver hold up anything else, or follow a
+webhook to another address.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from ..incidents import Incident
+from ..tally import Tally
+
+JOURNAL: Final = "pushed.jsonl"
+
+
+class Channel(Protocol):
+    """One receiver of incidents; `send` returns whether it has taken this one."""
+
+    name: str
+
+    def send(self, incident: dict[str, Any]) -> bool: ...
+
+
+class Webhook:
+    """POSTs an incident as JSON; any 2xx answer means taken."""
+
+    name = "webhook"
+    TIMEOUT: Final = 5.0
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def send(self, incident: dict[str, Any]) -> bool:
+        """True on 2xx. Redirects are refused: incidents go where the operator said."""
+        from urllib import error, request  # noqa: PLC0415  (ssl: only once there is something to push)
+
+        class Stay(request.HTTPRedirectHandler):
+            def redirect_request(self, *args: Any, **kwargs: Any) -> None:
+                return None
+
+        opener = request.build_opener(Stay())
+        call = request.Request(  # noqa: S310  (the settings admit http and https only)
+            self._url,
+            json.dumps(incident).encode(),
+            {"Content-Type": "application/json", "User-Agent": "ws-audit"},
+        )
+        try:
+            with opener.open(call, timeout=self.TIMEOUT) as answer:
+                return 200 <= answer.status < 300  # noqa: PLR2004
+        except (error.URLError, OSError, ValueError):
+            return False
+
+
+class Push:
+    """A worker that brings incidents to the channels and remembers, in a journal, that it did."""
+
+    RETRY: Final = (0.2, 1.0, 5.0, 15.0, 60.0)
+    MAX_WAITING: Final = 1_000
+    LAST_SECONDS: Final = 3.0
+
+    def __init__(
+        self,
+        channels: list[Channel],
+        directory: str,
+        tally: Tally,
+        unsent: Callable[[], list[dict[str, Any]]],
+        failed: Callable[[str, BaseException], None],
+    ) -> None:
+        self._channels = channels
+        self._journal = os.path.join(directory, JOURNAL) if directory else ""
+        self._tally = tally
+        self._unsent = unsent
+        self._failed = failed
+        self._waiting: dict[tuple[str, str], Incident | dict[str, Any]] = {}
+        self._lock = threading.RLock()
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._stopping = False
+        self._attempts = 0
+
+    def __call__(self, incident: Incident) -> None:
+        """An incident has reached a milestone: push it as it stands when its turn comes."""
+        if not self._channels:
+            return
+        with self._lock:
+            for channel in self._channels:
+                key = (channel.name, incident.id)
+                if key not in self._waiting and len(self._waiting) >= self.MAX_WAITING:
+                    self._tally.add(("dropped", "push"))
+                else:
+                    self._waiting[key] = incident
+        self._attempts = 0
+        self._start()
+        self._wake.set()
+
+    def resume(self) -> None:
+        """Push what an earlier process on this directory found and could not push."""
+        if self._channels and self._journal:
+            self._start(resume=True)
+
+    def _start(self, *, resume: bool = False) -> None:
+        if self._thread is None and not self._stopping:
+            self._thread = threading.Thread(
+                target=self._run, args=(resume,), name="ws-audit-push", daemon=True
+            )
+            self._thread.start()
+
+    def _run(self, resume: bool) -> None:  # noqa: FBT001
+        if resume:
+            try:
+                self._catch_up()
+            except Exception as fault:
+                self._failed("push", fault)
+        while not self._stopping:
+            if self._waiting and not self._round():
+                pause = self.RETRY[min(self._attempts, len(self.RETRY) - 1)]
+                self._attempts += 1
+                self._wake.wait(pause)
+            elif not self._waiting:
+                self._wake.wait()
+            self._wake.clear()
+        self._round()
+
+    def _catch_up(self) -> None:
+        sent = self._sent()
+        for incident in self._unsent():
+            for channel in self._channels:
+                if (channel.name, incident["id"]) not in sent:
+                    with self._lock:
+                        self._waiting.setdefault((channel.name, incident["id"]), incident)
+
+    def _sent(self) -> set[tuple[str, str]]:
+        found: set[tuple[str, str]] = set()
+        try:
+            with open(self._journal, encoding="utf-8") as lines:
+                for line in lines:
+                    try:
+                        entry = json.loads(line)
+                        found.add((entry["channel"], entry["incident"]))
+                    except (ValueError, KeyError, TypeError):
+                        continue  # a torn line: pushed once more, never once too few
+        except OSError:
+            pass
+        return found
+
+    def _round(self) -> bool:
+        """Offer everything waiting once; whether all was taken."""
+        by_name = {channel.name: channel for channel in self._channels}
+        complete = True
+        for key, incident in list(self._waiting.items()):
+            told = incident if isinstance(incident, dict) else incident.as_dict(time.time_ns())
+            try:
+                taken = by_name[key[0]].send(told)
+            except Exception as fault:
+                self._failed("push", fault)
+                taken = False
+            if taken:
+                with self._lock:
+                    if self._waiting.get(key) is incident:
+                        del self._waiting[key]
+                self._note(key[0], told)
+            else:
+                complete = False
+        return complete
+
+    def _note(self, channel: str, incident: dict[str, Any]) -> None:
+        if not self._journal:
+            return
+        entry = {"channel": channel, "incident": incident["id"], "attempted": incident["attempted"]}
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        try:
+            descriptor = os.open(self._journal, flags, 0o600)
+            try:
+                os.write(descriptor, json.dumps(entry).encode() + b"\n")
+            finally:
+                os.close(descriptor)
+        except OSError:
+            self._tally.add(("dropped", "store"))
+
+    def flush(self, seconds: float) -> bool:
+        """Wait until everything has been taken; False if it was not in time."""
+        deadline = time.monotonic() + seconds
+        self._wake.set()
+        while self._waiting and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return not self._waiting
+
+    def stop(self) -> None:
+        """One last round; what is not taken then is the next start's."""
+        self._stopping = True
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join(self.LAST_SECONDS)
+            self._thread = None
+
+    def forget(self) -> None:
+        """After a fork: the parent pushes what is its own."""
+        self._waiting = {}
+        self._lock = threading.RLock()
+        self._wake = threading.Event()
+        self._thread = None

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What happens to a violation at once, before the application's own call goes on.
+
+Why it exists: the process may be killed in the next instant. So the evidence is with the
+kernel (one write to the store, one to stderr) before the frame is.
+
+It must never lose a violation, whatever else is full or broken, and in a storm never write
+a line for each: past the first hundred of a pair one aggregate line a second keeps counts,
+bytes, first and last exact.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from threading import RLock
+from typing import Any, Final
+
+from ..incidents import Incident, Incidents
+from ..intents import getrandbits
+from ..model import CONFIRMED, PROBABLE, Delivery, Finding, Span
+from ..tally import Tally
+from .spans import SpanMaker
+from .store import Store
+
+FULL_EVIDENCE: Final = 100  # lines per (incident, pair); then aggregates
+MAX_PAIRS: Final = 1_000  # per live incident; the store has all
+_MAX_KNOWN: Final = 100_000
+_LINE: Final = 4096  # PIPE_BUF: a longer line may be torn apart by other writers
+_LOG_SEVERITY: Final = {CONFIRMED: "CRITICAL", PROBABLE: "WARNING"}
+
+Pair = tuple[str, str, str]
+
+
+class Violations:
+    """Writes violations and their outcomes; keeps the live book of incidents."""
+
+    def __init__(
+        self,
+        maker: SpanMaker,
+        store: Store | None,
+        tally: Tally,
+        *,
+        log: bool,
+        export: Callable[[Span], None],
+        push: Callable[[Incident], None],
+        wake: Callable[[], None],
+    ) -> None:
+        self._maker = maker
+        self._store = store
+        self._tally = tally
+        self._log = log
+        self._export = export
+        self._push = push
+        self._wake = wake
+        self._lock = RLock()
+        self.book = Incidents(max_pairs=MAX_PAIRS)
+        self._written: dict[Pair, int] = {}
+        self._open: dict[int, tuple[Finding, bool]] = {}  # delivery id -> finding, has a line
+        self._storm: dict[tuple[str, ...], Finding] = {}
+        self._milestones: dict[str, int] = {}
+        self._latest: dict[tuple[str, str, str], tuple[str, int]] = {}
+
+    def record(self, delivery: Delivery) -> None:
+        """A violation was judged: on disk, in the book and in the log when this returns."""
+        finding = self._maker.finding(delivery)
+        with self._lock:
+            incident = self.book.add(finding)
+            pair = (incident.id, finding.recipient, finding.owner)
+            number = self._written.get(pair, 0) + 1
+            if len(self._written) < _MAX_KNOWN or pair in self._written:
+                self._written[pair] = number
+            full = number <= FULL_EVIDENCE
+            self._open[delivery.delivery_id] = (finding, full)
+            self._latest[(finding.rule, finding.severity, finding.manager)] = (
+                finding.trace_id,
+                finding.last_ns,
+            )
+            reached = self._milestone(incident)
+        if full:
+            self._keep(self._maker.violation(delivery, finding, outcome=False))
+        if reached:
+            if self._log:
+                self.log_line(incident)
+            self._push(incident)
+        self._wake()
+
+    def outcome(self, delivery: Delivery) -> None:
+        """The transport took it or not: added to what is already written."""
+        with self._lock:
+            known = self._open.pop(delivery.delivery_id, None)
+            if known is None:
+                return
+            recorded, full = known
+            finding = self._maker.finding(delivery)
+            if finding.delivered != recorded.delivered:
+                # The book counted it as delivered, as it had to while nobody knew.
+                self.book.add(recorded._replace(count=0, delivered=-1, size=-recorded.size))
+            if not full:
+                self._aggregate(finding)
+                return
+        self._keep(self._maker.outcome(delivery, time.time_ns()))
+        self._export(self._maker.violation(delivery, finding, outcome=True))
+
+    def _aggregate(self, finding: Finding) -> None:
+        key = (*finding[:9],)
+        so_far = self._storm.get(key)
+        if so_far is None:
+            self._storm[key] = finding
+        else:
+            self._storm[key] = so_far._replace(
+                first_ns=min(so_far.first_ns, finding.first_ns),
+                last_ns=max(so_far.last_ns, finding.last_ns),
+                count=so_far.count + finding.count,
+                delivered=so_far.delivered + finding.delivered,
+                size=so_far.size + finding.size,
+            )
+
+    def flush(self) -> None:
+        """Write what a storm has piled up: one line per pair (the drain, once a second)."""
+        with self._lock:
+            storm, self._storm = self._storm, {}
+        for finding in storm.values():
+            span = self._maker.aggregate(finding, int(finding.trace_id, 16), getrandbits(64) or 1)
+            self._keep(span)
+            self._export(span)
+
+    def _keep(self, span: Span) -> None:
+        if self._store is not None and not self._store.write_violation(span):
+            self._tally.add(("dropped", "store"))
+
+    def _milestone(self, incident: Incident) -> bool:
+        """Whether the incident has reached 1, 10, 100, ... violations."""
+        goal = self._milestones.get(incident.id, 1)
+        if incident.attempted < goal:
+            return False
+        while goal <= incident.attempted:
+            goal *= 10
+        self._milestones[incident.id] = goal
+        return True
+
+    def latest(self, key: tuple[str, str, str]) -> tuple[str, int]:
+        """(trace id, Unix nanoseconds) of the newest violation of (rule, severity, manager)."""
+        return self._latest.get(key, ("", time.time_ns()))
+
+    def log_line(self, incident: Incident) -> None:
+        """One JSON line on stderr, one write(2): it survives the process."""
+        told = incident.as_dict(time.time_ns())
+        severity = _LOG_SEVERITY.get(incident.severity, "NOTICE")
+        message = summary(told)
+        while True:
+            line = json.dumps(
+                {"severity": severity, "message": message, "ws_audit": told},
+                separators=(",", ":"),
+            )
+            if len(line) < _LINE or not (_halve(told, "pairs") or _halve(told, "trace_ids")):
+                break
+        try:
+            os.write(2, line.encode() + b"\n")
+        except OSError:
+            self._tally.add(("dropped", "push"))
+
+    def forget(self) -> None:
+        """After a fork: a new book; the parent goes on with the old one."""
+        self._lock = RLock()
+        self.book = Incidents(max_pairs=MAX_PAIRS)
+        self._written, self._open, self._storm = {}, {}, {}
+        self._milestones, self._latest = {}, {}
+
+
+def summary(incident: dict[str, Any]) -> str:
+    """One sentence a person understands without knowing the product."""
+    site = incident["sites"][0] if incident["sites"] else "an unknown place"
+    events = incident["events"]
+    return (
+        f"user isolation violated ({incident['severity']}, {incident['rule']}): {events}"
+        f" event{'' if events == 1 else 's'} reached someone else's connection, sent from {site}"
+    )
+
+
+def _halve(told: dict[str, Any], key: str) -> bool:
+    if len(told[key]) <= 1:
+        return False
+    told[key] = told[key][: len(told[key]) // 2]
+    return True

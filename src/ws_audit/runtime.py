@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The parts of a running agent and how they are joined: hooks and sink at stage 1, the ways
+out at stage 2.
+
+Why it exists: every other module gets what it needs as an argument; this is the one place
+that knows them all and in which order they may begin.
+
+It must never import OpenTelemetry or prometheus_client before a server takes the
+application or the first intent is seen: importing them early changes applications.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from types import FunctionType, ModuleType
+from typing import TYPE_CHECKING
+
+from .classify import Method, Target, event_names
+from .hooks.calls import KINDS, SendHook
+from .hooks.guard import Application, Hook, Switch
+from .hooks.install import Installer
+from .hooks.instances import Created, CreateHook
+from .drain import Drain
+from .intents import Intents
+from .labels import Events, Managers
+from .model import CREATE, Creation
+from .payloads import Reader
+from .settings import Settings
+from .sink import Sink
+from .sites import application_site
+from .tables import Instances
+from .tally import Tally
+from .transports.asgi import wrap
+
+if TYPE_CHECKING:
+    from .outputs.assembly import Outputs
+
+
+class Runtime:
+    """Everything between the application's classes and the ways out of the process."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        say: Callable[[str], None],
+        before_serving: Callable[[], None],
+        periodic: Callable[[int], None],
+    ) -> None:
+        self.settings = settings
+        self.say = say
+        self._before_serving = before_serving
+        self._periodic = periodic
+        self.tally = Tally()
+        self._told: set[str] = set()
+        self.drain = Drain(self.tally, self.failed)
+        self.managers = Managers()
+        self.events = Events(settings.payload_events)
+        self.reader = Reader(
+            settings.payload_owner,
+            settings.payload_actor,
+            settings.payload_event,
+            settings.limits_payload_bytes,
+        )
+        self.intents = Intents(self.tally, self.drain.append)
+        self._instances = Instances(lambda manager: self.tally.add(("gone", manager)))
+        self.created = Created(
+            self._instances, self.tally, self.managers.label, self._created_record
+        )
+        self.sink = Sink(
+            self.reader,
+            self.intents,
+            self.tally,
+            self.events,
+            self.drain.append,
+            application_site,
+            self.failed,
+            identity=settings.identity_connection,
+            max_connections=settings.limits_connections,
+        )
+        # Of the wrappers servers hold: it outlives patching and unpatching.
+        self.serving = Switch()
+        self.installer = Installer(self._hook, Switch(), self.failed)
+        self.outputs: Outputs | None = None
+        self._lock = threading.RLock()
+        self.drain.outputs([], self.start_outputs)
+
+    # -- patching -------------------------------------------------------------------------------
+
+    def manager(self, cls: type, target: Target, module: ModuleType) -> None:
+        """Take a class as a manager."""
+        if self.installer.take(cls, target):
+            label = self.managers.label(cls)
+            self.events.allow(event_names(module))
+            if self.outputs is not None:
+                self.outputs.metrics.manager(label)
+
+    def patch(self, module: ModuleType, path: str, hook: Hook) -> None:
+        """Hook a framework's function."""
+        self.installer.function(module, path, hook)
+
+    def patched(self, function: FunctionType) -> bool:
+        """Whether this function is a wrapper of ours already."""
+        return self.installer.is_wrapper(function)
+
+    def _hook(self, function: FunctionType, method: Method) -> Hook:
+        if method.kind == CREATE:
+            return CreateHook(function, method, self.created)
+        kind = KINDS[method.kind]
+        if kind is SendHook:
+            return SendHook(
+                function, method, self.created, self.intents, self.reader, self.events
+            )
+        return kind(function, method, self.created, self.sink)
+
+    def _created_record(self, record: Creation) -> None:
+        # Instances made while modules are imported wait in the ring: no thread for them alone.
+        if self.outputs is None:
+            self.drain.hold(record)
+        else:
+            self.drain.append(record)
+
+    def singletons(self, module: ModuleType) -> None:
+        """Count module-level instances of manager classes that were made before the patch."""
+        taken = tuple(self.installer.targets)
+        for value in list(vars(module).values()):
+            if not isinstance(value, type) and type(value) in self.installer.targets:
+                self.created.of((value,))
+            elif type(value) is not type and issubclass(type(value), taken):
+                self.created.of((value,))
+
+    # -- serving --------------------------------------------------------------------------------
+
+    def take(self, application: Application) -> Application:
+        """A server takes the application: from here on messages are seen and records leave."""
+        self._before_serving()
+        return wrap(application, self.sink, self.serving, self.failed)
+
+    def start_outputs(self) -> None:
+        """Stage 2: build the ways out, once."""
+        with self._lock:
+            if self.outputs is None:
+                from .outputs.assembly import Outputs  # noqa: PLC0415
+
+                self.outputs = Outputs(self)
+                self.sink.violations = self.outputs.violations
+                self.drain.outputs([*self.outputs.all(), self])
+                for line in self.outputs.notes:
+                    self.say(line)
+
+    def fold(self, record: object) -> None:
+        """Nothing from records."""
+
+    def tick(self, now_ns: int) -> None:
+        """About once a second: what has waited too long, and the control file."""
+        self.intents.expire(now_ns)
+        self._periodic(now_ns)
+
+    def disarm(self) -> None:
+        """The kill switch: every class and function is as it was; open sinks pass through."""
+        self.serving.on = False
+        self.installer.remove()
+
+    def rearm(self) -> None:
+        """Patch again: a new switch, so that wrappers somebody kept stay plain calls."""
+        self.serving.on = True
+        self.installer = Installer(self._hook, Switch(), self.failed)
+
+    def failed(self, stage: str, fault: BaseException) -> None:
+        """An error of the agent itself: counted, told once per stage, never passed on."""
+        try:
+            self.tally.add(("error", stage))
+            if stage not in self._told:
+                self._told.add(stage)
+                where = fault.__traceback__
+                while where is not None and where.tb_next is not None:
+                    where = where.tb_next
+                place = (
+                    f"{where.tb_frame.f_globals.get('__name__')}:{where.tb_lineno}" if where else "?"
+                )
+                # The type and place only: the text of an exception may quote a payload.
+                self.say(
+                    f"internal error in {stage} ({type(fault).__name__} at {place});"
+                    " the application is unaffected, further ones are only counted"
+                )
+        except Exception:  # noqa: S110  (nothing is left to be done)
+            pass
+
+    def flush(self, seconds: float) -> bool:
+        """Fold and send everything recorded so far; whether all of it has left the process."""
+        deadline = time.monotonic() + seconds
+        self.drain.fold()
+        if self.outputs is None:
+            return len(self.drain) == 0
+        return self.outputs.flush(max(0.0, deadline - time.monotonic()))
+
+    def stop(self) -> None:
+        """End the worker and write what is left (at exit, or disabled)."""
+        if self.outputs is None and not len(self.drain):
+            return
+        if self.outputs is not None:
+            self.drain.stop()
+            self.outputs.stop()
+
+    def forget(self) -> None:
+        """In a forked child: nothing of the parent's is ours. No I/O here."""
+        self._lock = threading.RLock()
+        self.tally.forget()
+        self.drain.forget()
+        self.intents.forget()
+        self._instances.clear()
+        if self.outputs is not None:
+            self.outputs.forget()
+
+

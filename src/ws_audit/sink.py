@@ -1,0 +1,390 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one place below all managers: who is connected, what leaves, and the verdict on it.
+
+Why it exists: verdicts are per delivery. Transports tell the sink of connections, messages
+in and messages out in their own words; here they are joined with what the hooks know,
+judged, counted and recorded, the same for every transport.
+
+It must never touch the application: transports and hooks do. Every delivery is counted
+exactly once, whatever happens to it afterwards.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from itertools import count
+from typing import Any, Final, NamedTuple, Protocol
+
+from . import naming
+from .identity import DIFFERENT, Cell, agree, claim_of, describe, evidence_of, peek, principal
+from .intents import Frame, Intents
+from .judge import judge
+from .model import (
+    ACCEPT,
+    CANCELLED,
+    ERROR,
+    HYGIENE,
+    INBOUND,
+    INTERNAL_ERROR,
+    LIMIT,
+    NONE,
+    OK,
+    PROBABLE,
+    RECORD_VERSION,
+    REFUSED,
+    STRONG,
+    UNATTRIBUTED,
+    UNKNOWN,
+    VIOLATION,
+    WEAK,
+    Delivery,
+    Evidence,
+    Principal,
+    Verdict,
+)
+from .payloads import Reader
+from .tally import Tally
+
+_INTERNAL: Final = Verdict(UNATTRIBUTED, INTERNAL_ERROR)
+_LIMIT: Final = Verdict(UNATTRIBUTED, LIMIT)
+
+
+class Violations(Protocol):
+    """Where a violation goes at once, and where its outcome goes afterwards."""
+
+    def record(self, delivery: Delivery) -> None: ...
+    def outcome(self, delivery: Delivery) -> None: ...
+
+
+class Events(Protocol):
+    """Which event names may stand in a label."""
+
+    def label(self, name: str) -> str: ...
+
+
+class Sink:
+    """Judges deliveries; one per process, shared by all transports."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        intents: Intents,
+        tally: Tally,
+        events: Events,
+        append: Callable[[Delivery], None],
+        application_site: Callable[[], str],
+        failed: Callable[[str, BaseException], None],
+        identity: tuple[str, ...] = (),
+        max_connections: int = 100_000,
+    ) -> None:
+        self._read = reader.read
+        self._intents = intents
+        self._tally = tally
+        self._events = events
+        self._append = append
+        self.violations: Violations | None = None  # set before a server can send anything
+        self._application_site = application_site
+        self._failed = failed
+        self._paths = _Paths(identity)
+        self._connections = count(1)
+        self._open = 0
+        self._max_open = max_connections
+        self._deliveries = count(1)
+
+    # -- connections ------------------------------------------------------------------------
+
+    def open(self, transport: str) -> Cell:
+        """A connection was taken by a server: its new cell."""
+        self._tally.add(("opened", transport))
+        self._open += 1  # a guard against exhaustion, not a count: a lost update does no harm
+        cell = Cell(next(self._connections), transport)
+        cell.limited = self._open > self._max_open
+        return cell
+
+    def close(self, cell: Cell) -> None:
+        """The connection has ended."""
+        self._tally.add(("closed", cell.transport))
+        self._open -= 1
+
+    def resolve(self, cell: Cell, scope: dict[str, Any]) -> Evidence | None:
+        """Whose connection this is, as far as its scope tells: authenticated, else claimed."""
+        user = scope.get("user")
+        if user is not cell.user_seen:
+            cell.user_seen = user
+            found = self._paths.read(scope, "user", user)
+            if found is not None:
+                self._offer(cell, found)
+        if cell.held is None:
+            found = self._session(scope)
+            if found is not None:
+                self._offer(cell, found)
+            elif not cell.claims_read:
+                cell.claims_read = True
+                cell.claimed = _claims(scope)
+        return cell.held or cell.claimed
+
+    def bind(self, cell: Cell, scope: dict[str, Any], evidence: Evidence, site: str = "") -> None:
+        """An inner hook learnt who authenticated: a dependency's result, a connect argument."""
+        self.resolve(cell, scope)
+        self._offer(cell, evidence, site)
+
+    def dependency(self, cell: Cell, scope: dict[str, Any], name: str, value: object) -> None:
+        """A framework's dependency gave a value; it counts if its name says it is the user."""
+        found = self._paths.read(scope, f"dependency:{name}", value)
+        if found is not None:
+            self.bind(cell, scope, found)
+
+    def pin(self, cell: Cell, who: Principal) -> None:
+        """The application said it itself, with ws_audit.bind()."""
+        cell.held = Evidence("connection", who, ACCEPT, "ws_audit.bind", STRONG)
+        cell.pinned = True
+
+    def _offer(self, cell: Cell, evidence: Evidence, site: str = "") -> None:
+        dissent = cell.offer(evidence)
+        if dissent is not None:
+            self._event("rebound_connection", PROBABLE, cell, dissent, site)
+
+    def _session(self, scope: dict[str, Any]) -> Evidence | None:
+        session = scope.get("session")
+        return self._paths.read(scope, "session", session) if session else None
+
+    # -- messages -----------------------------------------------------------------------------
+
+    def outbound(
+        self, cell: Cell, scope: dict[str, Any], content: object, size: int
+    ) -> Delivery:
+        """A message is about to leave: joined, judged, counted; a violation is on disk already."""
+        now = time.time_ns()
+        frame: Frame | None = None
+        evidence: tuple[Evidence, ...] = ()
+        event, note, kind, manager = NONE, "", NONE, NONE
+        try:
+            frame = self._intents.join(content)
+            connection = None if cell.limited else self.resolve(cell, scope)
+            reading = self._read(content)
+            note = reading.note
+            collected: list[Evidence] = []
+            if frame is not None:
+                intent = frame.intent
+                kind, manager = intent.kind, intent.manager
+                room = _collect(frame, collected)
+                if reading.owner is not None and not (room and reading.soft):
+                    collected.append(reading.owner)
+                if intent.event == NONE and reading.event:
+                    intent.event = self._events.label(reading.event)
+                event = intent.event
+            else:
+                if reading.owner is not None:
+                    collected.append(reading.owner)
+                if reading.event:
+                    event = self._events.label(reading.event)
+            evidence = tuple(collected)
+            verdict = _LIMIT if cell.limited else judge(connection, evidence, kind, note)
+            if connection is not None:
+                evidence = (connection, *evidence)
+        except Exception as fault:
+            self._failed("judge", fault)
+            verdict = _INTERNAL
+        self._tally.add(("delivery", cell.transport, manager, verdict.verdict, verdict.reason))
+        violated = verdict.verdict == VIOLATION
+        intent_id = trace_id = span_id = parent = 0
+        function = site = ""
+        if frame is not None:
+            intent = frame.intent
+            intent_id, function = intent.intent_id, intent.function
+            if violated:
+                site = self._intents.site(intent)
+                trace_id, parent = self._intents.ids(intent)
+        elif violated:
+            site = self._application_site()
+        delivery = Delivery(
+            RECORD_VERSION,
+            next(self._deliveries),
+            now,
+            cell.transport,
+            cell.connection_id,
+            intent_id,
+            kind,
+            manager,
+            function,
+            event,
+            site,
+            evidence,
+            note,
+            size,
+            verdict,
+            UNKNOWN,
+            trace_id,
+            span_id,
+            parent,
+        )
+        if violated:
+            delivery = self._violate(delivery)
+        return delivery
+
+    def delivered(self, delivery: Delivery, error: BaseException | None) -> None:
+        """The transport took the message, or raised."""
+        delivery = delivery._replace(outcome=_outcome(error))
+        if delivery.verdict.verdict == VIOLATION and self.violations is not None:
+            self.violations.outcome(delivery)
+        self._append(delivery)
+
+    def inbound(self, cell: Cell, scope: dict[str, Any], content: object) -> None:
+        """A message came in: does the client claim to be someone else?"""
+        connection = self.resolve(cell, scope)
+        if connection is None or connection.strength == WEAK:
+            return
+        claims = self._read(content, True).claims
+        if claims is None or agree(connection, claims) != DIFFERENT:
+            return
+        # What only a client controls never pages, and one that floods costs one record.
+        cell.inbound_dissents += 1
+        if cell.inbound_dissents == 1:
+            claimed = Evidence("payload", claims, INBOUND, "inbound", WEAK)
+            self._event("inbound_vs_connection", HYGIENE, cell, claimed, NONE)
+        else:
+            self._tally.add(("violation", "inbound_vs_connection", HYGIENE, NONE))
+
+    def _violate(self, delivery: Delivery) -> Delivery:
+        verdict = delivery.verdict
+        self._tally.add(("violation", verdict.rule, verdict.severity, delivery.manager))
+        if delivery.trace_id == 0:
+            trace_id, parent = self._intents.ids(None)
+            delivery = delivery._replace(trace_id=trace_id, parent_span_id=parent)
+        delivery = delivery._replace(span_id=self._intents.new_span_id())
+        try:
+            if self.violations is not None:
+                self.violations.record(delivery)
+        except Exception as fault:
+            self._failed("violation", fault)
+        return delivery
+
+    def _event(self, rule: str, severity: str, cell: Cell, dissent: Evidence, site: str) -> None:
+        """A violation that is no delivery: counted once per event, written when found."""
+        held = cell.held or cell.claimed
+        delivery = self._violate(
+            Delivery(
+                RECORD_VERSION,
+                next(self._deliveries),
+                time.time_ns(),
+                cell.transport,
+                cell.connection_id,
+                0,
+                NONE,
+                NONE,
+                "",
+                NONE,
+                site or self._application_site(),
+                (dissent,) if held is None else (held, dissent),
+                "",
+                0,
+                Verdict(VIOLATION, "", rule, severity, dissent),
+                OK,
+                0,
+                0,
+                0,
+            )
+        )
+        if self.violations is not None:
+            self.violations.outcome(delivery)
+        self._append(delivery)
+
+
+def _collect(frame: Frame, evidence: list[Evidence]) -> bool:
+    """Gather what the hook calls around a delivery know; whether one of them named a room."""
+    room = frame.room
+    step: Frame | None = frame
+    while step is not None:
+        evidence.extend(step.evidence)
+        if step.soft is not None and not room:
+            evidence.append(step.soft)
+        step = step.above
+    return room
+
+
+def _outcome(error: BaseException | None) -> str:
+    if error is None:
+        return OK
+    name = type(error).__name__
+    if name == "CancelledError":
+        return CANCELLED
+    return REFUSED if name == "IsolationViolation" else ERROR
+
+
+def _claims(scope: dict[str, Any]) -> Evidence | None:
+    found = claim_of(scope.get("path_params"), "path")
+    if found is None:
+        query = scope.get("query_string")
+        if query:
+            from urllib.parse import parse_qsl  # noqa: PLC0415  (only connections that need it)
+
+            pairs = parse_qsl(query.decode("latin-1")[:4096])
+            found = claim_of(dict(pairs), "query")
+    return found
+
+
+class _Path(NamedTuple):
+    root: str
+    steps: tuple[str, ...]
+
+
+class _Paths:
+    """Where authenticated users are kept: `scope.user.id`, `scope.session.user_id`,
+    `dependency:current_user.id`; without settings the usual places and names."""
+
+    def __init__(self, paths: tuple[str, ...]) -> None:
+        self._declared: list[_Path] = []
+        for path in paths:
+            if path.startswith("scope."):
+                path = path[len("scope.") :]
+            root, _, rest = path.partition(".")
+            self._declared.append(_Path(root, tuple(rest.split(".")) if rest else ()))
+
+    def read(self, scope: dict[str, Any], root: str, value: object) -> Evidence | None:
+        """Connection evidence in `value`, found under `root` (user, session, dependency:x)."""
+        if value is None:
+            return None
+        if self._declared:
+            for path in self._declared:
+                if path.root == root:
+                    found = self._follow(value, path)
+                    if found is not None:
+                        return found
+            return None
+        if root == "session":
+            return _session_evidence(value)
+        if root.startswith("dependency:"):
+            if root.partition(":")[2] not in naming.USER_DEPENDENCIES:
+                return None
+            return evidence_of(value, root)
+        if peek(value, "is_authenticated") is False:
+            return None
+        return evidence_of(value, f"scope.{root}")
+
+    @staticmethod
+    def _follow(value: object, path: _Path) -> Evidence | None:
+        source = ".".join((path.root, *path.steps))
+        holder: object = value
+        for step in path.steps[:-1]:
+            holder = peek(holder, step)
+        if not path.steps:
+            return evidence_of(value, source)
+        last = path.steps[-1]
+        who = principal(peek(holder, last), naming.USER_FIELDS.get(last, "id"))
+        if who is None:
+            return None
+        others = tuple(one for one in describe(holder) if one != who)
+        return Evidence("connection", who, ACCEPT, source, STRONG, True, others)
+
+
+def _session_evidence(session: object) -> Evidence | None:
+    for name in naming.SESSION_FIELDS:
+        who = principal(peek(session, name), naming.USER_FIELDS.get(name, "id"))
+        if who is not None:
+            return Evidence("connection", who, ACCEPT, f"session.{name}", STRONG)
+    for name in naming.SESSION_OBJECTS:
+        value = peek(session, name)
+        if value is not None:
+            return evidence_of(value, f"session.{name}")
+    return None

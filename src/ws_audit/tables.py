@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bounded tables: payloads waiting to be delivered, and the instances alive.
+
+Why it exists: a payload put into a queue is the only thread between the call that named its
+recipient and the frame that leaves later. And a per-user object says whom it was built for.
+
+They must never grow without bound, never keep an application object alive longer than
+stated, and never guess: what is ambiguous joins nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from .model import Evidence
+
+if TYPE_CHECKING:
+    from .intents import Frame
+
+# Types that take no weak reference: their identity is safe only while we hold them.
+_HELD: Final = (dict, list, str, bytes, tuple)
+
+
+class _Pending(NamedTuple):
+    keep: object  # the object itself, or a weak reference to it
+    frame: Frame | None  # None: pending for two intents, joins neither
+    expires_ns: int
+    size: int
+
+
+class PendingPayloads:
+    """Payload object -> the hook call that will deliver it; at most 10 s, 10,000 entries, 16 MiB."""
+
+    SECONDS: Final = 10
+    ENTRIES: Final = 10_000
+    BYTES: Final = 16 * 1024 * 1024
+
+    def __init__(self) -> None:
+        self._entries: OrderedDict[int, _Pending] = OrderedDict()
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def add(self, payload: object, frame: Frame, now_ns: int) -> bool:
+        """Expect `payload` to be delivered for the intent of `frame`; False if it can't be kept.
+
+        A payload that passes several hooks of one intent stands for the innermost; one that
+        passes hooks of the same intent side by side (a fan-out) for the intent as a whole.
+        """
+        key = id(payload)
+        held = type(payload) in _HELD
+        entry = self._entries.get(key)
+        if entry is not None and self._is(entry, payload):
+            known = entry.frame
+            if known is None or known is frame or frame.inside(known):
+                joined = None if known is None else frame
+            else:
+                joined = known.root if known.intent is frame.intent else None
+            self._entries[key] = entry._replace(frame=joined)
+            return True
+        if held:
+            keep: object = payload
+        else:
+            try:
+                keep = weakref.ref(payload)
+            except TypeError:
+                return False
+        size = sys.getsizeof(payload) if held else 0
+        if size > self.BYTES:
+            return False
+        while self._entries and (
+            len(self._entries) >= self.ENTRIES or self._bytes + size > self.BYTES
+        ):
+            self._drop(next(iter(self._entries)))
+        self._drop(key)
+        self._entries[key] = _Pending(keep, frame, now_ns + self.SECONDS * 1_000_000_000, size)
+        self._bytes += size
+        return True
+
+    def find(self, payload: object) -> Frame | None:
+        """Where the one intent saw the object that is pending for it."""
+        entry = self._entries.get(id(payload))
+        if entry is None or not self._is(entry, payload):
+            return None
+        return entry.frame
+
+    def remove(self, payload_id: int, frame: Frame) -> None:
+        """Nothing more is expected of this payload (its event was delivered inside the call)."""
+        entry = self._entries.get(payload_id)
+        if entry is not None and entry.frame is not None and entry.frame.intent is frame.intent:
+            self._drop(payload_id)
+
+    def expire(self, now_ns: int) -> None:
+        """Drop what is older than 10 s."""
+        while self._entries:
+            try:
+                key, entry = next(iter(self._entries.items()))
+            except (RuntimeError, StopIteration):  # another thread changed it: next time
+                break
+            if entry.expires_ns > now_ns:
+                break
+            self._drop(key)
+
+    def clear(self) -> None:
+        """Forget everything (after a fork)."""
+        self._entries.clear()
+        self._bytes = 0
+
+    @staticmethod
+    def _is(entry: _Pending, payload: object) -> bool:
+        keep = entry.keep
+        return keep is payload or (type(keep) is weakref.ref and keep() is payload)
+
+    def _drop(self, key: int) -> None:
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            self._bytes -= entry.size
+
+
+class Instance(NamedTuple):
+    """What is known of one live manager instance: its class's label and whom it was built for."""
+
+    manager: str
+    owner: Evidence | None
+    ref: Any
+
+
+class Instances:
+    """Live instances of patched classes, weakly, with their owners."""
+
+    ENTRIES: Final = 200_000
+
+    def __init__(self, gone: Callable[[str], None]) -> None:
+        self._known: dict[int, Instance] = {}
+        self._gone = gone
+
+    def find(self, instance: object) -> Instance | None:
+        """The entry of this very object."""
+        known = self._known.get(id(instance))
+        if known is not None and known.ref is not None and known.ref() is not instance:
+            return None
+        return known
+
+    def add(self, instance: object, manager: str, owner: Evidence | None) -> bool:
+        """Remember an instance; True if it was not known before and is now followed."""
+        key = id(instance)
+        known = self.find(instance)
+        if known is not None:
+            if owner is not None and known.owner is None:
+                self._known[key] = known._replace(owner=owner)
+            return False
+        if len(self._known) >= self.ENTRIES:
+            return False
+        try:
+            gone = self._gone
+
+            def forget(_: object, key: int = key, manager: str = manager) -> None:
+                # Runs inside the garbage collector: only atomic steps.
+                if known_entries.pop(key, None) is not None:
+                    gone(manager)
+
+            known_entries = self._known
+            ref = weakref.ref(instance, forget)
+        except TypeError:
+            return False  # __slots__ without __weakref__: counted when made, not followed
+        self._known[key] = Instance(manager, owner, ref)
+        return True
+
+    def clear(self) -> None:
+        """Forget everything (after a fork the child's instances are its own)."""
+        self._known.clear()

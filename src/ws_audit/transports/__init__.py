@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One file per framework: where connections begin, messages leave and users are known.
+
+Each transport module has `install(module, patch)`, called once its framework's module has
+executed. `HOOKS` names those modules; the ones in `SERVERS` mean that something is about to
+serve, the others are only worth a patch in a process that does.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+SERVERS: Final = {
+    "uvicorn.config": "ws_audit.transports.uvicorn",
+    "starlette.testclient": "ws_audit.transports.testclient",
+}
+INSIDE: Final = {
+    "starlette.websockets": "ws_audit.transports.starlette",
+    "fastapi.dependencies.utils": "ws_audit.transports.fastapi",
+    "fastapi.routing": "ws_audit.transports.fastapi",
+}
+HOOKS: Final = {**SERVERS, **INSIDE}

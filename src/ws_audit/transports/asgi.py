@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ASGI: the application callable, wrapped where a server or a test client takes it.
+
+Why it exists: this one point sees every WebSocket message of nine frameworks, whatever
+protocol implementation the server uses, in exact order and bytes.
+
+It must never alter a message or the scope, save for the cell it puts there.
+"""
+
+from __future__ import annotations
+
+from ..hooks.guard import Application, Failed, Message, Scope, Switch, asgi
+from ..identity import CELL_KEY, Cell
+from ..model import Delivery
+from ..sink import Sink
+
+TRANSPORT = "asgi"
+
+
+class Connection:
+    """One WebSocket connection's traffic, told to the sink."""
+
+    __slots__ = ("_cell", "_scope", "_sink")
+
+    def __init__(self, sink: Sink, cell: Cell, scope: Scope) -> None:
+        self._sink = sink
+        self._cell = cell
+        self._scope = scope
+
+    def outbound(self, message: Message) -> Delivery | None:
+        """A message to the server: judged if it is one to the client."""
+        if message["type"] != "websocket.send":
+            return None
+        text = message.get("text")
+        if text is None:
+            content = message.get("bytes") or b""
+            return self._sink.outbound(self._cell, self._scope, content, len(content))
+        size = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+        return self._sink.outbound(self._cell, self._scope, text, size)
+
+    def delivered(self, state: Delivery, error: BaseException | None) -> None:
+        """The server took it, or raised."""
+        self._sink.delivered(state, error)
+
+    def inbound(self, message: Message) -> None:
+        """A message from the server."""
+        if message["type"] == "websocket.receive":
+            text = message.get("text")
+            content = message.get("bytes") if text is None else text
+            if content:
+                self._sink.inbound(self._cell, self._scope, content)
+
+    def closed(self) -> None:
+        """The application is done with the connection."""
+        self._sink.close(self._cell)
+
+
+def wrap(application: Application, sink: Sink, switch: Switch, failed: Failed) -> Application:
+    """The application with every WebSocket connection's traffic seen by the sink."""
+
+    def open_connection(scope: Scope) -> Connection | None:
+        # A cell that is there already: wrapped twice, and the outer one sees everything.
+        if scope["type"] != "websocket" or CELL_KEY in scope:
+            return None
+        cell = sink.open(TRANSPORT)
+        scope[CELL_KEY] = cell
+        return Connection(sink, cell, scope)
+
+    return asgi(application, open_connection, switch, failed)

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""uvicorn: the application is taken over when `Config.load` has loaded it.
+
+Why it exists: the hook at the configuration is independent of `--ws` and of protocol class
+names, which change between versions. It must never run in a supervisor: that one does not
+load the application.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..runtime import Runtime
+
+
+class _Load:
+    stage = "sink"
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    def before(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return args[0]
+
+    def after(self, config: Any, result: Any, error: BaseException | None) -> None:
+        if error is None and config.loaded_app is not None:
+            config.loaded_app = self._runtime.take(config.loaded_app)
+
+
+def install(module: ModuleType, runtime: Runtime) -> None:
+    """Hook `uvicorn.config`."""
+    runtime.patch(module, "Config.load", _Load(runtime))
