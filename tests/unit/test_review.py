@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the review makes of a trace directory, also of one that has been through something."""
+"""What the review reads from a trace directory, also from one that has been through something."""
 
 from __future__ import annotations
 
@@ -8,69 +8,17 @@ import os
 import re
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.unit.recorder import ALICE, BOB, SECOND, START, Recorder
 from ws_audit.incidents import incident_id, timestamp
-from ws_audit.model import Span
-from ws_audit.outputs.store import Store, hash_key
+from ws_audit.outputs.store import hash_key
 from ws_audit.review.read import read, review
-from ws_audit.review.report import text
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-SECOND = 1_000_000_000
-START = 1_795_428_000 * SECOND  # 2026-11-23T10:00:00Z
-ALICE, BOB, EVE = "a" * 32, "b" * 32, "e" * 32
-NOTHING = {"frames": 0, "judged": 0, "unattributed": 0, "excused": 0, "dropped": 0}
-
-
-class Recorder:
-    """Writes what an agent would, with as little said as possible."""
-
-    def __init__(self, directory: Path, service: str = "chat", **limits: Any) -> None:
-        resource = {"service.name": service, "service.version": "1.2.3"}
-        self.store = Store(directory, resource=resource, **limits)
-        self.spans = 0
-        self.store.write_coverage(self._span("ws_audit.process", START))
-
-    def _span(self, name: str, ns: int, **attributes: Any) -> Span:
-        self.spans += 1
-        named = {key.replace("__", "."): value for key, value in attributes.items()}
-        return Span(name, self.spans, self.spans, 0, ns, ns + 5_000_000, named, True)
-
-    def leak(self, outcome: str | None = "ok", at: float = 0, **attributes: Any) -> None:
-        """One violation: the whole line, then its outcome; None: the process died between."""
-        values = {
-            "security_rule__name": "payload_vs_connection",
-            "ws_audit__severity": "confirmed",
-            "user__hash": ALICE,
-            "ws_audit__owner__hash": BOB,
-            "ws_audit__event": "agent_started",
-            "ws_audit__manager": "app.ws:Hub",
-            "ws_audit__site": "app.ws:Hub.push:42",
-            "ws_audit__bytes": 100,
-            **attributes,
-        }
-        span = self._span("ws_audit.violation", START + int(at * SECOND), **values)
-        assert self.store.write_violation(span)
-        if outcome is not None:
-            assert self.store.write_violation(
-                span._replace(attributes={"ws_audit.outcome": outcome}, end_ns=span.end_ns + 1)
-            )
-
-    def neighbour(self) -> None:
-        self.store.write_violation(self._span("ws_audit.send app.ws:Hub", START))
-
-    def cover(self, *, final: bool = True, at: float = 60, **counts: int) -> None:
-        values: dict[str, Any] = {f"ws_audit__{name}": count for name, count in counts.items()}
-        values["ws_audit__unattributed__no_evidence"] = 3
-        if final:
-            values["ws_audit__final"] = True
-        span = self._span("ws_audit.coverage", START + int(at * SECOND), **values)
-        self.store.write_coverage(span)
 
 
 def segment(directory: Path, kind: str = "violations") -> Path:
@@ -89,6 +37,7 @@ def test_the_review_is_exactly_the_contracts_json(tmp_path: Path) -> None:
     recorder.store.close()
     hash_key(tmp_path)
     (tmp_path / "control").write_text("on")
+    (tmp_path / "pushed.jsonl").write_text("{}")
     assert review(tmp_path, START + 60 * SECOND) == {
         "schema": 1,
         "incidents": [
@@ -395,153 +344,3 @@ def test_the_review_needs_nothing_that_is_not_in_python() -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     expected = {"ws_audit.incidents", "ws_audit.model", "ws_audit.schema"}
     assert set(json.loads(done.stdout.replace("'", '"'))) == expected
-
-
-# --- the report ----------------------------------------------------------------------------
-
-
-def leaky(directory: Path) -> Recorder:
-    recorder = Recorder(directory)
-    for number in range(12):
-        recorder.leak(at=number)
-    recorder.leak("refused", at=12)
-    recorder.leak(at=13, user__hash=EVE, ws_audit__owner__hash=ALICE)
-    recorder.leak(
-        at=14,
-        security_rule__name="argument_vs_connection",
-        ws_audit__severity="probable",
-        ws_audit__site="app.jobs:notify:7",
-    )
-    recorder.cover(frames=12_034, judged=12_000, unattributed=34, excused=0, dropped=0)
-    return recorder
-
-
-def test_the_report_reads_from_the_banner_down(tmp_path: Path) -> None:
-    leaky(tmp_path)
-    report = text(review(tmp_path, START + 3600 * SECOND))
-    first = incident_id("chat", "payload_vs_connection", "app.ws:Hub.push:42")
-    second = incident_id("chat", "argument_vs_connection", "app.jobs:notify:7")
-    assert (
-        report
-        == f"""\
-LEAK CONFIRMED, over since 2026-11-23T10:00:13.000000000Z
-  3 people in 2 pairs, 13 events delivered of 14 attempted, 1,300 bytes
-  first 2026-11-23T10:00:00.000000000Z
-  last  2026-11-23T10:00:13.000000000Z
-  2 incidents: 1 confirmed, 1 probable
-
-1. payload_vs_connection  confirmed, over  [incident {first}]
-   13 events delivered of 14 attempted, 1,300 bytes
-   first 2026-11-23T10:00:00.000000000Z
-   last  2026-11-23T10:00:13.000000000Z
-   whose data -> whose connection (keyed hashes)
-     bbbbbbbb -> aaaaaaaa  12 events  confirmed
-     aaaaaaaa -> eeeeeeee  1 event  confirmed
-   code      app.ws:Hub.push:42
-   manager   app.ws:Hub
-   service   chat 1.2.3
-   trace     {2:032x}, {3:032x}, {4:032x} and 11 more (--format json)
-
-2. argument_vs_connection  probable, over  [incident {second}]
-   1 event delivered of 1 attempted, 100 bytes
-   first 2026-11-23T10:00:14.000000000Z
-   last  2026-11-23T10:00:14.000000000Z
-   whose data -> whose connection (keyed hashes)
-     bbbbbbbb -> aaaaaaaa  1 event  probable
-   code      app.jobs:notify:7
-   manager   app.ws:Hub
-   service   chat 1.2.3
-   trace     {16:032x}
-
-Coverage: 12,000 of 12,034 frames judged (99.7 %); 34 could not be attributed to anybody, \
-0 excused by policy
-  recorded from 2026-11-23T10:00:00.000000000Z
-             to 2026-11-23T10:01:00.005000000Z
-"""
-    )
-
-
-def test_ongoing_is_said_first(tmp_path: Path) -> None:
-    leaky(tmp_path)
-    assert text(review(tmp_path, START)).startswith("LEAK CONFIRMED, ONGOING\n")
-
-
-def test_what_was_refused_is_no_delivered_leak(tmp_path: Path) -> None:
-    Recorder(tmp_path).leak("refused")
-    report = text(review(tmp_path, START))
-    assert report.startswith("LEAK CONFIRMED, NOTHING OF IT DELIVERED, ONGOING\n")
-    assert "0 events delivered of 1 attempted, 0 bytes" in report
-
-
-def test_an_empty_directory_proves_nothing(tmp_path: Path) -> None:
-    report = text(review(tmp_path, START))
-    assert report.startswith("NOTHING RECORDED HERE: ")
-    assert "says nothing about leaks" in report
-    assert "Coverage: 0 of 0 frames judged;" in report
-    assert review(tmp_path, START)["window"] == {"first": None, "last": None}
-
-
-def test_no_violation_proves_nothing_when_nothing_was_judged(tmp_path: Path) -> None:
-    recorder = Recorder(tmp_path)
-    recorder.cover(frames=500, unattributed=500)
-    report = text(review(tmp_path, START))
-    assert report.startswith("NOTHING JUDGED: no violation, but none of 500 frames ")
-    assert "Coverage: 0 of 500 frames judged (0.0 %)" in report
-
-
-def test_no_violation_stands_beside_what_was_judged(tmp_path: Path) -> None:
-    recorder = Recorder(tmp_path)
-    recorder.cover(frames=10_000, judged=9_999, unattributed=1, dropped=2)
-    report = text(review(tmp_path, START))
-    assert report.startswith("NO VIOLATION among 9,999 judged frames\n")
-    assert "9,999 of 10,000 frames judged (99.9 %)" in report
-    assert "2 records lost by the agent" in report
-
-
-def test_problems_are_listed(tmp_path: Path) -> None:
-    Recorder(tmp_path)
-    (tmp_path / "x\x1b[2Jy").write_text("")
-    report = text(review(tmp_path, START))
-    assert "What could not be read, or is missing:\n  - x\\x1b[2Jy: no segment of ours" in report
-    assert "  - process " in report
-
-
-def test_people_who_look_alike_get_more_digits(tmp_path: Path) -> None:
-    recorder = Recorder(tmp_path)
-    recorder.leak(user__hash="a" * 32, ws_audit__owner__hash="a" * 20 + "b" * 12)
-    report = text(review(tmp_path, START))
-    assert f"{'a' * 20}bbbb -> {'a' * 24}  1 event" in report
-
-
-def test_unknown_people_are_no_people(tmp_path: Path) -> None:
-    Recorder(tmp_path).leak(user__hash="")
-    report = text(review(tmp_path, START))
-    assert "1 person in 1 pair" in report
-    assert "bbbbbbbb -> unknown" in report
-
-
-def test_many_pairs_are_cut_and_counted(tmp_path: Path) -> None:
-    recorder = Recorder(tmp_path)
-    for user in range(50):
-        recorder.leak(user__hash=f"{user:08d}" * 4)
-    report = text(review(tmp_path, START))
-    assert "51 people in 50 pairs" in report
-    assert report.count(" -> 0") == 20
-    assert "and 30 more pairs (--format json)" in report
-
-
-def test_stored_text_never_steers_the_terminal(tmp_path: Path) -> None:
-    Recorder(tmp_path).leak(
-        ws_audit__manager="app:\x1b[2J\u202eHub\nLEAK", ws_audit__owner__hash="<b>\x07"
-    )
-    report = text(review(tmp_path, START))
-    assert not [it for it in report if not it.isprintable() and it != "\n"]
-    assert "app:\\x1b[2J\\u202eHub\\nLEAK" in report
-
-
-def test_colour_is_asked_for(tmp_path: Path) -> None:
-    leaky(tmp_path)
-    found = review(tmp_path, START)
-    assert "\x1b" not in text(found)
-    assert text(found, color=True).startswith("\x1b[1;31mLEAK CONFIRMED, ONGOING\x1b[0m\n")
-    assert re.sub(r"\x1b\[[0-9;]*m", "", text(found, color=True)) == text(found)

@@ -37,8 +37,8 @@ _COUNTS: Final = {
     "dropped": schema.DROPPED,
 }
 
-# Other files that belong in a trace directory: the hash key and the kill switch.
-_COMPANIONS: Final = ("hash.key", "control")
+# Other files that belong in a trace directory: hash key, kill switch, what was pushed already.
+_COMPANIONS: Final = ("hash.key", "control", "pushed.jsonl")
 _SEGMENT: Final = re.compile(r"(violations|coverage)-(.+)-([0-9]+)-([0-9]+)-([0-9]+)\.jsonl")
 _LONGEST_LINE: Final = 1 << 20  # no line of ours comes near: what is longer is something else
 _LATEST_NS: Final = 253_402_300_800 * 1_000_000_000  # the year 10000: no time, but garbage

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an on-call engineer reads, and what it must never claim."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from tests.unit.recorder import ALICE, EVE, SECOND, START, Recorder
+from ws_audit.incidents import incident_id
+from ws_audit.review.read import review
+from ws_audit.review.report import text
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def leaky(directory: Path) -> Recorder:
+    recorder = Recorder(directory)
+    for number in range(12):
+        recorder.leak(at=number)
+    recorder.leak("refused", at=12)
+    recorder.leak(at=13, user__hash=EVE, ws_audit__owner__hash=ALICE)
+    recorder.leak(
+        at=14,
+        security_rule__name="argument_vs_connection",
+        ws_audit__severity="probable",
+        ws_audit__site="app.jobs:notify:7",
+    )
+    recorder.cover(frames=12_034, judged=12_000, unattributed=34, excused=0, dropped=0)
+    return recorder
+
+
+def test_the_report_reads_from_the_banner_down(tmp_path: Path) -> None:
+    leaky(tmp_path)
+    report = text(review(tmp_path, START + 3600 * SECOND))
+    first = incident_id("chat", "payload_vs_connection", "app.ws:Hub.push:42")
+    second = incident_id("chat", "argument_vs_connection", "app.jobs:notify:7")
+    assert (
+        report
+        == f"""\
+LEAK CONFIRMED, over since 2026-11-23T10:00:13.000000000Z
+  3 people in 2 pairs, 13 events delivered of 14 attempted, 1,300 bytes
+  first 2026-11-23T10:00:00.000000000Z
+  last  2026-11-23T10:00:13.000000000Z
+  2 incidents: 1 confirmed, 1 probable
+
+1. payload_vs_connection  confirmed, over  [incident {first}]
+   13 events delivered of 14 attempted, 1,300 bytes
+   first 2026-11-23T10:00:00.000000000Z
+   last  2026-11-23T10:00:13.000000000Z
+   whose data -> whose connection (keyed hashes)
+     bbbbbbbb -> aaaaaaaa  12 events  confirmed
+     aaaaaaaa -> eeeeeeee  1 event  confirmed
+   code      app.ws:Hub.push:42
+   manager   app.ws:Hub
+   service   chat 1.2.3
+   trace     {2:032x}, {3:032x}, {4:032x} and 11 more (--format json)
+
+2. argument_vs_connection  probable, over  [incident {second}]
+   1 event delivered of 1 attempted, 100 bytes
+   first 2026-11-23T10:00:14.000000000Z
+   last  2026-11-23T10:00:14.000000000Z
+   whose data -> whose connection (keyed hashes)
+     bbbbbbbb -> aaaaaaaa  1 event  probable
+   code      app.jobs:notify:7
+   manager   app.ws:Hub
+   service   chat 1.2.3
+   trace     {16:032x}
+
+Coverage: 12,000 of 12,034 frames judged (99.7 %); 34 could not be attributed to anybody, \
+0 excused by policy
+  recorded from 2026-11-23T10:00:00.000000000Z
+             to 2026-11-23T10:01:00.005000000Z
+"""
+    )
+
+
+def test_ongoing_is_said_first(tmp_path: Path) -> None:
+    leaky(tmp_path)
+    assert text(review(tmp_path, START)).startswith("LEAK CONFIRMED, ONGOING\n")
+
+
+def test_what_was_refused_is_no_delivered_leak(tmp_path: Path) -> None:
+    Recorder(tmp_path).leak("refused")
+    report = text(review(tmp_path, START))
+    assert report.startswith("LEAK CONFIRMED, NOTHING OF IT DELIVERED, ONGOING\n")
+    assert "0 events delivered of 1 attempted, 0 bytes" in report
+
+
+def test_an_empty_directory_proves_nothing(tmp_path: Path) -> None:
+    report = text(review(tmp_path, START))
+    assert report.startswith("NOTHING RECORDED HERE: ")
+    assert "says nothing about leaks" in report
+    assert "Coverage: 0 of 0 frames judged;" in report
+    assert review(tmp_path, START)["window"] == {"first": None, "last": None}
+
+
+def test_no_violation_proves_nothing_when_nothing_was_judged(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path)
+    recorder.cover(frames=500, unattributed=500)
+    report = text(review(tmp_path, START))
+    assert report.startswith("NOTHING JUDGED: no violation, but none of 500 frames ")
+    assert "Coverage: 0 of 500 frames judged (0.0 %)" in report
+
+
+def test_no_violation_stands_beside_what_was_judged(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path)
+    recorder.cover(frames=10_000, judged=9_999, unattributed=1, dropped=2)
+    report = text(review(tmp_path, START))
+    assert report.startswith("NO VIOLATION among 9,999 judged frames\n")
+    assert "9,999 of 10,000 frames judged (99.9 %)" in report
+    assert "2 records lost by the agent" in report
+
+
+def test_problems_are_listed(tmp_path: Path) -> None:
+    Recorder(tmp_path)
+    (tmp_path / "x\x1b[2Jy").write_text("")
+    report = text(review(tmp_path, START))
+    assert "What could not be read, or is missing:\n  - x\\x1b[2Jy: no segment of ours" in report
+    assert "  - process " in report
+
+
+def test_people_who_look_alike_get_more_digits(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path)
+    recorder.leak(user__hash="a" * 32, ws_audit__owner__hash="a" * 20 + "b" * 12)
+    report = text(review(tmp_path, START))
+    assert f"{'a' * 20}bbbb -> {'a' * 24}  1 event" in report
+
+
+def test_unknown_people_are_no_people(tmp_path: Path) -> None:
+    Recorder(tmp_path).leak(user__hash="")
+    report = text(review(tmp_path, START))
+    assert "1 person in 1 pair" in report
+    assert "bbbbbbbb -> unknown" in report
+
+
+def test_many_pairs_are_cut_and_counted(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path)
+    for user in range(50):
+        recorder.leak(user__hash=f"{user:08d}" * 4)
+    report = text(review(tmp_path, START))
+    assert "51 people in 50 pairs" in report
+    assert report.count(" -> 0") == 20
+    assert "and 30 more pairs (--format json)" in report
+
+
+def test_stored_text_never_steers_the_terminal(tmp_path: Path) -> None:
+    Recorder(tmp_path).leak(
+        ws_audit__manager="app:\x1b[2J\u202eHub\nLEAK", ws_audit__owner__hash="<b>\x07"
+    )
+    report = text(review(tmp_path, START))
+    assert not [it for it in report if not it.isprintable() and it != "\n"]
+    assert "app:\\x1b[2J\\u202eHub\\nLEAK" in report
+
+
+def test_colour_is_asked_for(tmp_path: Path) -> None:
+    leaky(tmp_path)
+    found = review(tmp_path, START)
+    assert "\x1b" not in text(found)
+    assert text(found, color=True).startswith("\x1b[1;31mLEAK CONFIRMED, ONGOING\x1b[0m\n")
+    assert re.sub(r"\x1b\[[0-9;]*m", "", text(found, color=True)) == text(found)
