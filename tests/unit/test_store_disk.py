@@ -116,15 +116,19 @@ def test_an_io_error_is_counted_and_never_raised(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = open_store(tmp_path)
+
+    def fail(*_: object) -> int:
+        raise OSError(5, "Input/output error")
+
     with monkeypatch.context() as broken:
-
-        def fail(*_: object) -> int:
-            raise OSError(5, "Input/output error")
-
         broken.setattr(os, "write", fail)
         broken.setattr("ws_audit.outputs.segments._flush", fail)
         assert store.write_violation(VIOLATION) is False
-        store.sync()
+        assert store.sync() is True  # nothing was written that the disk could lack
+    assert store.write_violation(VIOLATION) is True
+    with monkeypatch.context() as broken:
+        broken.setattr("ws_audit.outputs.segments._flush", fail)
+        assert [store.sync(), store.sync()] == [False, False]
         store.close()
     assert store.dropped == 1
     assert "Input/output error" in store.last_error

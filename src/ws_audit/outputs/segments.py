@@ -81,8 +81,12 @@ class Segment:
     def sync(self) -> None:
         """Wait until the disk has what was written. Raises OSError."""
         if self._dirty and self.usable():
-            self._dirty = False
-            _flush(self._fd)
+            self._dirty = False  # first: a line written meanwhile makes it true again
+            try:
+                _flush(self._fd)
+            except OSError:
+                self._dirty = True
+                raise
 
     def close(self) -> None:
         """Sync and close; a segment that stayed empty is removed. Raises OSError."""

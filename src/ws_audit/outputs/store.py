@@ -88,22 +88,25 @@ class Store:
         """Append one line to the coverage; the same in every other respect."""
         return self._write(COVERAGE, span)
 
-    def sync(self) -> None:
+    def sync(self) -> bool:
         """Bring what was written to the disk, begin new segments, delete old ones.
 
         For the drain, at least once a second and off the call path, since it may wait for the
         disk. It also opens the segments beforehand: a process that has run out of file
-        descriptors can still write its violations.
+        descriptors can still write its violations. True if the disk has everything that was
+        written; otherwise `last_error` says why not.
         """
         pid = os.getpid()
         if self._pid != pid:
             self._begin(pid)
 
+        complete = True
         with self._syncing:
             for kind in (VIOLATIONS, COVERAGE):
                 try:
                     self._turn_over(kind)
                 except Exception as error:
+                    complete = False
                     self._remember(error)
 
             now = time.monotonic()
@@ -113,6 +116,7 @@ class Store:
                     self._sweep()
                 except Exception as error:
                     self._remember(error)
+        return complete
 
     def close(self) -> None:
         """Bring everything to the disk and close; a line written later opens new segments."""
