@@ -137,6 +137,12 @@ class Runtime:
         self._before_serving()
         return wrap(application, self.sink, self.serving, self.failed)
 
+    def stopped_serving(self) -> None:
+        """The server is through with its connections; the process may end without a word."""
+        if self.outputs is not None:
+            self.drain.fold()
+            self.outputs.last_words()
+
     def start_outputs(self) -> None:
         """Stage 2: build the ways out, once."""
         with self._lock:

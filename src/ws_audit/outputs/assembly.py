@@ -239,6 +239,14 @@ class Outputs:
             complete &= self._export.flush(max(0.0, deadline - time.monotonic()))
         return self._push.flush(max(0.0, deadline - time.monotonic())) and complete
 
+    LAST_SECONDS = 3.0  # how long a dead collector or webhook may hold up the process's end
+
+    def last_words(self) -> None:
+        """What must be out before the process may end; it may also go on."""
+        self.violations.flush()
+        self._coverage.write(time.time_ns(), final=True)
+        self.flush(self.LAST_SECONDS)
+
     def stop(self) -> None:
         """At exit: the last aggregate and coverage lines, then everything is let go."""
         self.violations.flush()

@@ -30,6 +30,7 @@ class Coverage:
         self._export = export
         self._seen: Counts = {}
         self._since_ns = 0
+        self._final_written = False
 
     def fold(self, record: Any) -> None:
         """Nothing from records."""
@@ -48,6 +49,9 @@ class Coverage:
         if not self._since_ns:
             return
         total = self._tally.total()
+        if final and self._final_written and total == self._seen:
+            return
+        self._final_written = final
         counts = {
             schema.FRAMES: 0,
             schema.JUDGED: 0,

@@ -15,6 +15,7 @@ SERVERS: Final = {
     "starlette.testclient": "ws_audit.transports.testclient",
 }
 INSIDE: Final = {
+    "uvicorn.server": "ws_audit.transports.uvicorn",
     "starlette.websockets": "ws_audit.transports.starlette",
     "fastapi.dependencies.utils": "ws_audit.transports.fastapi",
     "fastapi.routing": "ws_audit.transports.fastapi",

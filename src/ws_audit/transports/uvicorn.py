@@ -3,7 +3,8 @@
 
 Why it exists: the hook at the configuration is independent of `--ws` and of protocol class
 names, which change between versions. It must never run in a supervisor: that one does not
-load the application.
+load the application. At its end uvicorn raises the signal that stopped it once more, so
+that no `atexit` runs: what is left is written when `Server.shutdown` is through.
 """
 
 from __future__ import annotations
@@ -29,6 +30,22 @@ class _Load:
             config.loaded_app = self._runtime.take(config.loaded_app)
 
 
+class _Shutdown:
+    stage = "sink"
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+
+    def before(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return self
+
+    def after(self, state: Any, result: Any, error: BaseException | None) -> None:
+        self._runtime.stopped_serving()
+
+
 def install(module: ModuleType, runtime: Runtime) -> None:
-    """Hook `uvicorn.config`."""
-    runtime.patch(module, "Config.load", _Load(runtime))
+    """Hook `uvicorn.config` and `uvicorn.server`."""
+    if module.__name__ == "uvicorn.config":
+        runtime.patch(module, "Config.load", _Load(runtime))
+    else:
+        runtime.patch(module, "Server.shutdown", _Shutdown(runtime))
