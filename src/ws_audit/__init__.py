@@ -20,14 +20,14 @@ def enable() -> None:
     The same as `WS_AUDIT_ENABLED=1`, later. Settings come from the environment and the
     configuration file; a bad one is said once on stderr and keeps its default.
     """
-    from .agent import agent  # noqa: PLC0415
+    from .agent import agent
 
     agent().enable()
 
 
 def disable() -> None:
     """Take every patch out and write what is left; the application runs as if never audited."""
-    from .agent import agent  # noqa: PLC0415
+    from .agent import agent
 
     agent().disable()
 
@@ -38,7 +38,7 @@ def flush(timeout: float = 5.0) -> bool:
     True if it has: on disk, accepted by the collector (its answer, not the attempt) and
     taken by the webhook, as far as these are configured.
     """
-    from .agent import agent  # noqa: PLC0415
+    from .agent import agent
 
     runtime = agent().runtime
     return True if runtime is None else runtime.flush(timeout)
@@ -51,8 +51,8 @@ def bind(connection: object, user: object, *, tenant: object = None) -> None:
     int, UUID) and `tenant` one, too, if ids are only unique within it. Without an active
     agent, or for a connection it has not seen, this does nothing.
     """
-    from .agent import agent  # noqa: PLC0415
-    from .identity import find_cell, principal  # noqa: PLC0415
+    from .agent import agent
+    from .identity import find_cell, principal
 
     runtime = agent().runtime
     if runtime is None:

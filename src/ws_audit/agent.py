@@ -85,7 +85,9 @@ class Agent:
             return
         if not classes:
             return
-        taken = frozenset(self.runtime.installer.targets) if self.runtime is not None else frozenset()
+        taken = (
+            frozenset(self.runtime.installer.targets) if self.runtime is not None else frozenset()
+        )
         realtime = is_realtime(module, taken)
         for cls in classes:
             if cls in taken:
@@ -97,7 +99,7 @@ class Agent:
 
     def _stage_one(self) -> Runtime:
         if self.runtime is None:
-            from .runtime import Runtime  # noqa: PLC0415  (wrapt comes with it)
+            from .runtime import Runtime
 
             self.runtime = Runtime(self.settings, say, self.serve, self.periodic)
             os.register_at_fork(after_in_child=self.runtime.forget)
@@ -111,10 +113,10 @@ class Agent:
         modules = [module for module in list(sys.modules.values()) if type(module) is ModuleType]
         for module in modules:
             name = getattr(module, "__name__", None)
-            if not isinstance(name, str) or name.partition(".")[0] in sys.stdlib_module_names:
-                if name != "__main__":
-                    continue
-            if name not in transports.HOOKS and self._takes(module):
+            if not isinstance(name, str) or name in transports.HOOKS:
+                continue
+            library = name.partition(".")[0] in sys.stdlib_module_names
+            if (not library or name == "__main__") and self._takes(module):
                 self._look(module)
         if self.runtime is not None:
             for module in modules:
@@ -139,7 +141,7 @@ class Agent:
 
     def _at_exit(self) -> None:
         if not self._exit_registered:
-            import atexit  # noqa: PLC0415
+            import atexit
 
             self._exit_registered = True
             atexit.register(self._exit, os.getpid())
@@ -222,7 +224,7 @@ _making = RLock()
 
 def agent() -> Agent:
     """The agent of this process."""
-    global _agent  # noqa: PLW0603
+    global _agent
     if _agent is None:
         with _making:
             if _agent is None:

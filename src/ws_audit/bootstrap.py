@@ -23,7 +23,16 @@ if TYPE_CHECKING:
 
 # Ours and our dependencies': looking at them would only cost, or recurse.
 _OWN = frozenset(
-    {"ws_audit", "wrapt", "opentelemetry", "prometheus_client", "msgspec", "tomli", "google", "grpc"}
+    {
+        "ws_audit",
+        "wrapt",
+        "opentelemetry",
+        "prometheus_client",
+        "msgspec",
+        "tomli",
+        "google",
+        "grpc",
+    }
 )
 _SEPARATORS = (os.sep + "site-packages" + os.sep, os.sep + "dist-packages" + os.sep)
 
@@ -93,8 +102,8 @@ class Loader:
     def exec_module(self, module: ModuleType) -> None:
         """Execute by the real loader, which the module sees as its own; then look at it."""
         spec = module.__spec__
-        if spec is not None and spec.loader is self:
-            spec.loader = self._loader
+        if spec is not None and spec.loader is self:  # type: ignore[comparison-overlap]
+            spec.loader = self._loader  # type: ignore[unreachable]
         if getattr(module, "__loader__", None) is self:
             module.__loader__ = self._loader
         self._loader.exec_module(module)
@@ -106,7 +115,7 @@ def watch(module: ModuleType) -> None:
     if _finder not in sys.meta_path:
         return
     try:
-        from .agent import agent  # noqa: PLC0415
+        from .agent import agent
 
         # A module may have put another object in its place.
         agent().executed(sys.modules.get(module.__name__, module))
@@ -115,11 +124,13 @@ def watch(module: ModuleType) -> None:
 
 
 def _failed(fault: BaseException) -> None:
-    global _told  # noqa: PLW0603
+    global _told
     if not _told:
         _told = True
         try:
-            os.write(2, f"ws-audit: not watching imports: {type(fault).__name__}: {fault}\n".encode())
+            os.write(
+                2, f"ws-audit: not watching imports: {type(fault).__name__}: {fault}\n".encode()
+            )
         except OSError:
             pass
 
@@ -127,17 +138,17 @@ def _failed(fault: BaseException) -> None:
 def install() -> None:
     """Put the finder first on the path, once."""
     if _finder not in sys.meta_path:
-        sys.meta_path.insert(0, _finder)  # type: ignore[arg-type]
+        sys.meta_path.insert(0, _finder)
 
 
 def uninstall() -> None:
     """Take the finder out."""
     while _finder in sys.meta_path:
-        sys.meta_path.remove(_finder)  # type: ignore[arg-type]
+        sys.meta_path.remove(_finder)
 
 
 def _get_ident() -> Callable[[], int]:
-    import _thread  # noqa: PLC0415  (built in; gevent patches threading, not this)
+    import _thread
 
     return _thread.get_ident
 

@@ -12,18 +12,20 @@ is called. A name alone never suffices, or every `DatabaseManager` would be patc
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
 from types import CodeType, FunctionType, ModuleType
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from . import naming
 from .model import BIND, BROADCAST, CREATE, RECEIVE, SEND, UNBIND
 
-_MANAGER: Final = re.compile(naming.MANAGER_CLASS, re.I)
-_MAYBE: Final = re.compile(naming.MAYBE_CLASS, re.I)
-_NEVER: Final = re.compile(naming.NOT_MANAGER_CLASS, re.I)
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+_MANAGER: Final = re.compile(naming.MANAGER_CLASS, re.IGNORECASE)
+_MAYBE: Final = re.compile(naming.MAYBE_CLASS, re.IGNORECASE)
+_NEVER: Final = re.compile(naming.NOT_MANAGER_CLASS, re.IGNORECASE)
 _METHODS: Final = tuple(
-    (kind, re.compile(pattern, re.I))
+    (kind, re.compile(pattern, re.IGNORECASE))
     for kind, pattern in (
         (UNBIND, naming.UNBIND_METHOD),
         (BIND, naming.BIND_METHOD),
@@ -32,11 +34,13 @@ _METHODS: Final = tuple(
         (SEND, naming.SEND_METHOD),
     )
 )
-_DIRECT: Final = re.compile(naming.DIRECT_METHOD, re.I)
-_EXCLUDED: Final = re.compile(naming.EXCLUDED, re.I)
-_ROOM: Final = re.compile(naming.ROOMS, re.I)
-_SOCKET: Final = re.compile(naming.SOCKETS, re.I)
-_SOCKET_TYPE: Final = re.compile(r"\b(WebSocket|WebSocketServerProtocol|ServerConnection|WebSocketResponse)\b")
+_DIRECT: Final = re.compile(naming.DIRECT_METHOD, re.IGNORECASE)
+_EXCLUDED: Final = re.compile(naming.EXCLUDED, re.IGNORECASE)
+_ROOM: Final = re.compile(naming.ROOMS, re.IGNORECASE)
+_SOCKET: Final = re.compile(naming.SOCKETS, re.IGNORECASE)
+_SOCKET_TYPE: Final = re.compile(
+    r"\b(WebSocket|WebSocketServerProtocol|ServerConnection|WebSocketResponse)\b"
+)
 _EVENT_NAME: Final = re.compile(r"[A-Za-z][\w.:/-]{0,63}")
 
 
@@ -147,7 +151,7 @@ def _collect(names: Mapping[str, Any], module: str, found: list[type], depth: in
     for value in list(names.values()):
         if isinstance(value, type) and value.__module__ == module and value not in found:
             found.append(value)
-            if depth < 3:  # noqa: PLR2004  (classes inside classes inside classes)
+            if depth < 3:
                 _collect(value.__dict__, module, found, depth + 1)
 
 
@@ -208,7 +212,7 @@ def signature(function: FunctionType) -> list[tuple[str, str]]:
     """(name, annotation as text) of a plain function's parameters, without inspect."""
     code = function.__code__
     count = code.co_argcount + code.co_kwonlyargcount
-    notes = function.__dict__.get("__annotations__") or _annotations(function)
+    notes = _annotations(function)
     return [(name, _text(notes.get(name, ""))) for name in code.co_varnames[:count]]
 
 

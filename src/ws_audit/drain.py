@@ -14,10 +14,12 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from .tally import Tally
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .tally import Tally
 
 
 class Output(Protocol):

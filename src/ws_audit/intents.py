@@ -14,11 +14,10 @@ from __future__ import annotations
 import time
 from asyncio import current_task
 from collections import deque
-from collections.abc import Callable
 from contextvars import ContextVar
 from itertools import count
 from random import Random
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from .model import (
     CANCELLED,
@@ -32,13 +31,17 @@ from .model import (
 )
 from .sites import Site, caller, site_text
 from .tables import PendingPayloads
-from .tally import Tally
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .tally import Tally
 
 _WAIT_NS: Final = PendingPayloads.SECONDS * 1_000_000_000
 
 _ids = count(1)
 # Our own generator: the application may seed the global one. Reseeded after a fork.
-_random = Random()
+_random = Random()  # noqa: S311  (ids, not secrets)
 getrandbits = _random.getrandbits
 
 
@@ -96,7 +99,7 @@ class Frame:
         self.evidence: list[Evidence] = []
         self.soft: Evidence | None = None  # payload evidence that a room argument takes away
         self.payloads: list[int] | None = None  # at the root: ids of what is pending
-        self.room = above is not None and above.room
+        self.room: bool = above is not None and above.room
         self.ended = False
 
     def inside(self, other: Frame) -> bool:
@@ -217,11 +220,10 @@ class Intents:
             return None
         intent = frame.intent
         task = task_id()
-        if frame.ended:
-            if intent.joined is not None and task in intent.joined:
-                while frame is not None and frame.ended:
-                    frame = frame.above
-                return frame
+        if frame.ended and intent.joined is not None and task in intent.joined:
+            while frame is not None and frame.ended:
+                frame = frame.above
+            return frame
         if intent.joined is None:
             intent.joined = {task}
         else:

@@ -181,7 +181,7 @@ class Finding(NamedTuple):
     site: str
     first_ns: int
     last_ns: int
-    count: int
+    count: int  # type: ignore[assignment]  # hides tuple.count, which nobody calls on a finding
     delivered: int
     size: int
     trace_id: str

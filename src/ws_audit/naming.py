@@ -26,7 +26,9 @@ MAYBE_CLASS: Final = (
     r"|dispatcher|outbox)$"
 )
 # Never managers: doubles for tests, and interfaces.
-NOT_MANAGER_CLASS: Final = r"^_?(mock|fake|stub|dummy|test|magicmock|asyncmock)|(mock|stub|fake|protocol)$"
+NOT_MANAGER_CLASS: Final = (
+    r"^_?(mock|fake|stub|dummy|test|magicmock|asyncmock)|(mock|stub|fake|protocol)$"
+)
 
 # Modules whose presence in a module's names marks it as real-time code.
 REALTIME_MODULES: Final = frozenset(
@@ -71,7 +73,8 @@ BROADCAST_METHOD: Final = (
     r"|^_?(send|notify|emit|push)_(to_)?(room|group|channel|topic|everyone|subscribers)(_\w+)?$"
 )
 SEND_METHOD: Final = (
-    r"^_?(send|emit|publish|notify|push|dispatch|announce|write_message|enqueue|deliver|trigger)(_\w+)?$"
+    r"^_?(send|emit|publish|notify|push|dispatch|announce|write_message|enqueue|deliver|trigger)"
+    r"(_\w+)?$"
 )
 # A method that says by its name that it addresses one person, whatever else it looks like.
 DIRECT_METHOD: Final = r"(to_?user|to_?client|to_?member|personal|direct|private|_user$|unicast)"
@@ -106,7 +109,9 @@ RECIPIENTS: Final[dict[str, str]] = {
 # Never the recipient.
 EXCLUDED: Final = r"^(exclude|skip|except|sender|from|by|actor|author)(_|$)|_(sender|actor|author)$"
 # With one of these the message is for a place or a socket, not for the person named beside it.
-ROOMS: Final = r"^(room|channel|group|topic|chat|conversation|meeting|document|project)(_id|_name)?s?$"
+ROOMS: Final = (
+    r"^(room|channel|group|topic|chat|conversation|meeting|document|project)(_id|_name)?s?$"
+)
 SOCKETS: Final = r"^(web_?socket|ws|socket|sock|conn|connection|client_socket)$"
 PAYLOADS: Final = (
     "message",
@@ -123,7 +128,15 @@ PAYLOADS: Final = (
     "frame",
     "packet",
 )
-EVENT_PARAMETERS: Final = ("event", "event_type", "event_name", "type", "message_type", "msg_type", "kind")
+EVENT_PARAMETERS: Final = (
+    "event",
+    "event_type",
+    "event_name",
+    "type",
+    "message_type",
+    "msg_type",
+    "kind",
+)
 
 # Parameters and attributes that hold the user a per-user object was built for.
 OWNER_ATTRIBUTES: Final = (
@@ -142,7 +155,15 @@ OWNER_ATTRIBUTES: Final = (
     "current_user",
 )
 # Attributes under which application classes keep the framework's socket.
-SOCKET_ATTRIBUTES: Final = ("websocket", "_websocket", "ws", "_ws", "socket", "_socket", "connection")
+SOCKET_ATTRIBUTES: Final = (
+    "websocket",
+    "_websocket",
+    "ws",
+    "_ws",
+    "socket",
+    "_socket",
+    "connection",
+)
 
 # --- identity ----------------------------------------------------------------------------
 
@@ -163,7 +184,16 @@ USER_FIELDS: Final[dict[str, str]] = {
 }
 TENANT_FIELDS: Final = ("tenant_id", "tenant", "org_id", "organization_id", "workspace_id")
 # Where a session keeps its user; "id" and "name" alone would be too common there.
-SESSION_FIELDS: Final = ("user_id", "userId", "uid", "_auth_user_id", "_user_id", "sub", "username", "email")
+SESSION_FIELDS: Final = (
+    "user_id",
+    "userId",
+    "uid",
+    "_auth_user_id",
+    "_user_id",
+    "sub",
+    "username",
+    "email",
+)
 SESSION_OBJECTS: Final = ("user", "current_user", "userinfo")
 # FastAPI dependencies whose result is who is connected.
 USER_DEPENDENCIES: Final = (

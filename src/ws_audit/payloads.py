@@ -73,8 +73,8 @@ class _Level:
                 fields[head] = Any
             else:
                 inner = level.shape(f"{name}_{head}")
-                fields[head] = Union[inner, str, int, float, bool, None, list[Any]]
-        return TypedDict(name, fields, total=False)  # type: ignore[operator]
+                fields[head] = Union[inner, str, int, float, bool, None, list[Any]]  # noqa: UP007
+        return TypedDict(name, fields, total=False)
 
 
 class Reader:
@@ -118,7 +118,7 @@ class Reader:
         self._limit = limit
         self._decoder = msgspec.json.Decoder(root.shape("Message"))
 
-    def read(self, message: object, claims: bool = False) -> Reading:
+    def read(self, message: object, *, claims: bool = False) -> Reading:
         """Read a message as the application holds it or as it goes over the wire."""
         if type(message) is dict:
             return self._fields(message, claims)
@@ -139,7 +139,7 @@ class Reader:
         return self._fields(fields, claims)
 
     def _odd_text(self, text: Any, claims: bool) -> Reading:
-        """Not a JSON object, or JSON that only the standard library takes (NaN, lone surrogates)."""
+        """Not a JSON object, or JSON that only the standard library takes (such as NaN)."""
         head = text[:64].lstrip()
         if head[:1] not in ("{", b"{"):
             return _OPAQUE

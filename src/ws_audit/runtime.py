@@ -13,21 +13,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING
 
 from .classify import Method, Target, event_names
-from .hooks.calls import KINDS, SendHook
+from .drain import Drain
+from .hooks.calls import CONNECTS, SENDS, SendHook
 from .hooks.guard import Application, Hook, Switch
 from .hooks.install import Installer
 from .hooks.instances import Created, CreateHook
-from .drain import Drain
 from .intents import Intents
 from .labels import Events, Managers
 from .model import CREATE, Creation
 from .payloads import Reader
-from .settings import Settings
 from .sink import Sink
 from .sites import application_site
 from .tables import Instances
@@ -35,7 +32,11 @@ from .tally import Tally
 from .transports.asgi import wrap
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FunctionType, ModuleType
+
     from .outputs.assembly import Outputs
+    from .settings import Settings
 
 
 class Runtime:
@@ -107,12 +108,9 @@ class Runtime:
     def _hook(self, function: FunctionType, method: Method) -> Hook:
         if method.kind == CREATE:
             return CreateHook(function, method, self.created)
-        kind = KINDS[method.kind]
-        if kind is SendHook:
-            return SendHook(
-                function, method, self.created, self.intents, self.reader, self.events
-            )
-        return kind(function, method, self.created, self.sink)
+        if method.kind in SENDS:
+            return SendHook(function, method, self.created, self.intents, self.reader, self.events)
+        return CONNECTS[method.kind](function, method, self.created, self.sink)
 
     def _created_record(self, record: Creation) -> None:
         # Instances made while modules are imported wait in the ring: no thread for them alone.
@@ -125,9 +123,7 @@ class Runtime:
         """Count module-level instances of manager classes that were made before the patch."""
         taken = tuple(self.installer.targets)
         for value in list(vars(module).values()):
-            if not isinstance(value, type) and type(value) in self.installer.targets:
-                self.created.of((value,))
-            elif type(value) is not type and issubclass(type(value), taken):
+            if not isinstance(value, type) and issubclass(type(value), taken):
                 self.created.of((value,))
 
     # -- serving --------------------------------------------------------------------------------
@@ -147,7 +143,7 @@ class Runtime:
         """Stage 2: build the ways out, once."""
         with self._lock:
             if self.outputs is None:
-                from .outputs.assembly import Outputs  # noqa: PLC0415
+                from .outputs.assembly import Outputs
 
                 self.outputs = Outputs(self)
                 self.sink.violations = self.outputs.violations
@@ -183,14 +179,16 @@ class Runtime:
                 while where is not None and where.tb_next is not None:
                     where = where.tb_next
                 place = (
-                    f"{where.tb_frame.f_globals.get('__name__')}:{where.tb_lineno}" if where else "?"
+                    f"{where.tb_frame.f_globals.get('__name__')}:{where.tb_lineno}"
+                    if where
+                    else "?"
                 )
                 # The type and place only: the text of an exception may quote a payload.
                 self.say(
                     f"internal error in {stage} ({type(fault).__name__} at {place});"
                     " the application is unaffected, further ones are only counted"
                 )
-        except Exception:  # noqa: S110  (nothing is left to be done)
+        except Exception:
             pass
 
     def flush(self, seconds: float) -> bool:
@@ -218,5 +216,3 @@ class Runtime:
         self._instances.clear()
         if self.outputs is not None:
             self.outputs.forget()
-
-

@@ -32,7 +32,12 @@ PERMITTED: Final[dict[str, tuple[str, ...]]] = {
 }
 
 # Rules that are no delivery: counted once per event, never among the verdicts.
-EVENT_RULES: Final = ("rebound_connection", "inbound_vs_connection", "shared_instance", "shared_state")
+EVENT_RULES: Final = (
+    "rebound_connection",
+    "inbound_vs_connection",
+    "shared_instance",
+    "shared_state",
+)
 
 VERDICTS: Final = ("match", "violation", "excused", "unattributed")
 REASONS: Final = (

@@ -13,7 +13,6 @@ after its first module, before for example gevent may have patched ssl, socket a
 """
 
 # pathlib is too much to load this early.
-# ruff: noqa: PTH118, PTH123
 
 from __future__ import annotations
 
@@ -73,7 +72,7 @@ class Settings(NamedTuple):
     payload_event: tuple[str, ...] = ()
     payload_events: tuple[str, ...] = ()
 
-    def takes(self, module_name: str, installed: bool) -> bool:  # noqa: FBT001
+    def takes(self, module_name: str, installed: bool) -> bool:
         """Whether classes of this module are candidates; `installed`: it is in site-packages.
 
         Our own modules count as installed wherever they lie, or an editable install of the

@@ -12,13 +12,11 @@ exactly once, whatever happens to it afterwards.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from itertools import count
-from typing import Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from . import naming
 from .identity import DIFFERENT, Cell, agree, claim_of, describe, evidence_of, peek, principal
-from .intents import Frame, Intents
 from .judge import judge
 from .model import (
     ACCEPT,
@@ -43,8 +41,13 @@ from .model import (
     Principal,
     Verdict,
 )
-from .payloads import Reader
-from .tally import Tally
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .intents import Frame, Intents
+    from .payloads import Reader
+    from .tally import Tally
 
 _INTERNAL: Final = Verdict(UNATTRIBUTED, INTERNAL_ERROR)
 _LIMIT: Final = Verdict(UNATTRIBUTED, LIMIT)
@@ -151,9 +154,7 @@ class Sink:
 
     # -- messages -----------------------------------------------------------------------------
 
-    def outbound(
-        self, cell: Cell, scope: dict[str, Any], content: object, size: int
-    ) -> Delivery:
+    def outbound(self, cell: Cell, scope: dict[str, Any], content: object, size: int) -> Delivery:
         """A message is about to leave: joined, judged, counted; a violation is on disk already."""
         now = time.time_ns()
         frame: Frame | None = None
@@ -235,7 +236,7 @@ class Sink:
         connection = self.resolve(cell, scope)
         if connection is None or connection.strength == WEAK:
             return
-        claims = self._read(content, True).claims
+        claims = self._read(content, claims=True).claims
         if claims is None or agree(connection, claims) != DIFFERENT:
             return
         # What only a client controls never pages, and one that floods costs one record.
@@ -317,7 +318,7 @@ def _claims(scope: dict[str, Any]) -> Evidence | None:
     if found is None:
         query = scope.get("query_string")
         if query:
-            from urllib.parse import parse_qsl  # noqa: PLC0415  (only connections that need it)
+            from urllib.parse import parse_qsl
 
             pairs = parse_qsl(query.decode("latin-1")[:4096])
             found = claim_of(dict(pairs), "query")
@@ -335,9 +336,8 @@ class _Paths:
 
     def __init__(self, paths: tuple[str, ...]) -> None:
         self._declared: list[_Path] = []
-        for path in paths:
-            if path.startswith("scope."):
-                path = path[len("scope.") :]
+        for given in paths:
+            path = given.removeprefix("scope.")
             root, _, rest = path.partition(".")
             self._declared.append(_Path(root, tuple(rest.split(".")) if rest else ()))
 

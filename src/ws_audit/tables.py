@@ -13,13 +13,13 @@ from __future__ import annotations
 import sys
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from .model import Evidence
-
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .intents import Frame
+    from .model import Evidence
 
 # Types that take no weak reference: their identity is safe only while we hold them.
 _HELD: Final = (dict, list, str, bytes, tuple)
@@ -33,7 +33,7 @@ class _Pending(NamedTuple):
 
 
 class PendingPayloads:
-    """Payload object -> the hook call that will deliver it; at most 10 s, 10,000 entries, 16 MiB."""
+    """Payload object -> the hook call it passed; at most 10 s, 10,000 entries, 16 MiB."""
 
     SECONDS: Final = 10
     ENTRIES: Final = 10_000

@@ -10,17 +10,17 @@ It must never lose a count (a dead thread's dictionary is kept) and never block 
 
 from __future__ import annotations
 
-from _thread import _local as Local
-from collections.abc import Hashable
+from _thread import _local
 
-Counts = dict[Hashable, int]
+Key = tuple[str, ...]  # what is counted, then its labels
+Counts = dict[Key, int]
 
 
 class Tally:
     """Counters by key: add() from any thread, total() from the drain."""
 
     def __init__(self) -> None:
-        self._local = Local()
+        self._local = _local()
         self._all: list[Counts] = []
 
     def mine(self) -> Counts:
@@ -33,7 +33,7 @@ class Tally:
             self._all.append(counts)  # list.append is atomic
             return counts
 
-    def add(self, key: Hashable, amount: int = 1) -> None:
+    def add(self, key: Key, amount: int = 1) -> None:
         """Count `amount` more under `key`."""
         counts = self.mine()
         counts[key] = counts.get(key, 0) + amount
@@ -49,5 +49,5 @@ class Tally:
 
     def forget(self) -> None:
         """Start from nothing: a forked child reports its own counts, not its parent's."""
-        self._local = Local()
+        self._local = _local()
         self._all = []

@@ -11,13 +11,10 @@ It must never change an argument or a result, and never keep one longer than the
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import FunctionType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from ..classify import Method
-from ..identity import describe, find_cell
-from ..intents import Frame, Intents
-from ..model import (
+from ws_audit.identity import describe, find_cell
+from ws_audit.model import (
     ACCEPT,
     BIND,
     BROADCAST,
@@ -30,9 +27,16 @@ from ..model import (
     Evidence,
     Principal,
 )
-from ..payloads import Reader
-from ..sink import Sink
-from .instances import Created
+
+if TYPE_CHECKING:
+    from types import FunctionType
+
+    from ws_audit.classify import Method
+    from ws_audit.intents import Frame, Intents
+    from ws_audit.payloads import Reader
+    from ws_audit.sink import Sink
+
+    from .instances import Created
 
 Read = Callable[[tuple[Any, ...], dict[str, Any]], Any]
 
@@ -60,7 +64,7 @@ def parameter(function: FunctionType, name: str | None) -> Read | None:
 
         return positional
     default = (function.__kwdefaults__ or {}).get(name)
-    return lambda args, kwargs: kwargs.get(name, default)
+    return lambda _, kwargs: kwargs.get(name, default)
 
 
 def whom(value: object, kind: str) -> Principal | None:
@@ -152,7 +156,9 @@ class BindHook:
 
     stage = "hooks"
 
-    def __init__(self, function: FunctionType, method: Method, created: Created, sink: Sink) -> None:
+    def __init__(
+        self, function: FunctionType, method: Method, created: Created, sink: Sink
+    ) -> None:
         names = method.parameters
         self._user = parameter(function, names.recipient)
         self._user_kind = names.recipient_kind
@@ -224,4 +230,5 @@ class ReceiveHook(BindHook):
                 )
 
 
-KINDS = {SEND: SendHook, BROADCAST: SendHook, BIND: BindHook, UNBIND: UnbindHook, RECEIVE: ReceiveHook}
+SENDS = (SEND, BROADCAST)
+CONNECTS = {BIND: BindHook, UNBIND: UnbindHook, RECEIVE: ReceiveHook}

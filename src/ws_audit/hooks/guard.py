@@ -16,7 +16,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Awaitable, Callable
 from types import CodeType, FunctionType
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 Failed = Callable[[str, BaseException], None]
 Scope = dict[str, Any]
@@ -63,31 +63,14 @@ def around(function: FunctionType, hook: Hook, switch: Switch, failed: Failed) -
     It is a true function (a coroutine function if the original is one), so that pickling,
     `WeakMethod`, `inspect.signature` and `iscoroutinefunction` see what they saw before.
     """
+    make = _coroutine if function.__code__.co_flags & _CO_COROUTINE else _call
+    wrapper: Any = functools.wraps(function)(make(function, hook, switch, failed))
+    return cast("FunctionType", wrapper)
+
+
+def _call(function: Any, hook: Hook, switch: Switch, failed: Failed) -> Any:
     before, after, stage = hook.before, hook.after, hook.stage
 
-    if function.__code__.co_flags & _CO_COROUTINE:
-
-        @functools.wraps(function)
-        async def coroutine(*args: Any, **kwargs: Any) -> Any:
-            state = None
-            if switch.on:
-                try:
-                    state = before(args, kwargs)
-                except Exception as fault:
-                    failed(stage, fault)
-            try:
-                result = await function(*args, **kwargs)
-            except BaseException as error:
-                if state is not None:
-                    _after(after, state, None, error, stage, failed)
-                raise
-            if state is not None:
-                _after(after, state, result, None, stage, failed)
-            return result
-
-        return coroutine  # type: ignore[return-value]
-
-    @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         state = None
         if switch.on:
@@ -105,7 +88,30 @@ def around(function: FunctionType, hook: Hook, switch: Switch, failed: Failed) -
             _after(after, state, result, None, stage, failed)
         return result
 
-    return call  # type: ignore[return-value]
+    return call
+
+
+def _coroutine(function: Any, hook: Hook, switch: Switch, failed: Failed) -> Any:
+    before, after, stage = hook.before, hook.after, hook.stage
+
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        state = None
+        if switch.on:
+            try:
+                state = before(args, kwargs)
+            except Exception as fault:
+                failed(stage, fault)
+        try:
+            result = await function(*args, **kwargs)
+        except BaseException as error:
+            if state is not None:
+                _after(after, state, None, error, stage, failed)
+            raise
+        if state is not None:
+            _after(after, state, result, None, stage, failed)
+        return result
+
+    return call
 
 
 def _after(
@@ -154,7 +160,9 @@ def asgi(
             return
         try:
             await application(
-                scope, _receiving(receive, traffic, switch, failed), _sending(send, traffic, switch, failed)
+                scope,
+                _receiving(receive, traffic, switch, failed),
+                _sending(send, traffic, switch, failed),
             )
         finally:
             try:
@@ -205,4 +213,3 @@ def _receiving(receive: Receive, traffic: Traffic[Any], switch: Switch, failed: 
         return message
 
     return receive_message
-

@@ -15,12 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import FunctionType, ModuleType
-from typing import Any, NamedTuple
+from typing import cast, Any, NamedTuple
 
 import wrapt
 
-from ..classify import Method, Target
-from ..model import CREATE
+from ws_audit.classify import Method, Target
+from ws_audit.model import CREATE
+
 from .guard import Failed, Hook, Switch, around, wrappable
 
 MakeHook = Callable[[FunctionType, Method], Hook]
@@ -96,9 +97,9 @@ class Installer:
 
             after = staticmethod(hook.after)
 
-        guarded = around(forward, Shifted(), self._switch, self._failed)
+        guarded = around(cast("FunctionType", forward), Shifted(), self._switch, self._failed)
 
-        def wrapper(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+        def wrapper(wrapped: Any, _: Any, args: Any, kwargs: Any) -> Any:
             return guarded(wrapped, *args, **kwargs)
 
         return wrapt.FunctionWrapper(original, wrapper)

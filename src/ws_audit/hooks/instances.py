@@ -12,16 +12,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from types import FunctionType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .. import naming
-from ..classify import Method
-from ..identity import describe, peek
-from ..model import CONSTRUCT, NONE, RECORD_VERSION, STRONG, Creation, Evidence, Principal
-from ..sites import Site, caller, site_text
-from ..tables import Instances
-from ..tally import Tally
+from ws_audit import naming
+from ws_audit.identity import describe, peek
+from ws_audit.model import CONSTRUCT, NONE, RECORD_VERSION, STRONG, Creation, Evidence, Principal
+from ws_audit.sites import Site, caller, site_text
+
+if TYPE_CHECKING:
+    from types import FunctionType
+
+    from ws_audit.classify import Method
+    from ws_audit.tables import Instances
+    from ws_audit.tally import Tally
 
 Parent = Callable[[], tuple[int, int, bool]]
 

@@ -13,19 +13,17 @@ import os
 import platform
 import secrets
 import time
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import sampling
 from prometheus_client import CollectorRegistry
 
-from .. import __version__, schema
-from ..identity import Hasher
-from ..intents import getrandbits
-from ..model import Span
-from ..settings import Settings
+from ws_audit import __version__, schema
+from ws_audit.identity import Hasher
+from ws_audit.intents import getrandbits
+from ws_audit.model import Span
+
 from . import events, export
 from .coverage import Coverage
 from .export import Export
@@ -37,7 +35,12 @@ from .store import Store, StoreError, hash_key
 from .violations import Violations
 
 if TYPE_CHECKING:
-    from ..runtime import Runtime
+    from collections.abc import Mapping
+
+    from opentelemetry.sdk.trace import sampling
+
+    from ws_audit.runtime import Runtime
+    from ws_audit.settings import Settings
 
 
 class Outputs:
@@ -46,6 +49,7 @@ class Outputs:
     def __init__(self, runtime: Runtime, environ: Mapping[str, str] = os.environ) -> None:
         settings = runtime.settings
         self.notes: list[str] = []
+        self._dropped = 0  # lines the store had lost at the last flush
         self._runtime = runtime
         self._provider = export.application_provider()
         resource = _resource(self._provider)
@@ -132,7 +136,7 @@ class Outputs:
             return settings.hash_key
         if self._store is not None:
             try:
-                return hash_key(settings.trace_dir).decode("ascii")
+                return hash_key(settings.trace_dir).decode("utf-8")
             except StoreError as error:
                 self.notes.append(f"hashes hold for this process only: {error}")
         return secrets.token_hex(32)
@@ -172,10 +176,16 @@ class Outputs:
             else:
                 self.log_events = "none (this OpenTelemetry has no event_name)"
         directory = settings.trace_dir if self._store is not None else ""
-        return Push(channels, directory, self._runtime.tally, _unsent(directory), self._runtime.failed)
+        return Push(
+            channels, directory, self._runtime.tally, _unsent(directory), self._runtime.failed
+        )
 
     def _begin(
-        self, settings: Settings, where: str, otlp: bool, environ: Mapping[str, str]  # noqa: FBT001
+        self,
+        settings: Settings,
+        where: str,
+        otlp: bool,
+        environ: Mapping[str, str],
     ) -> None:
         spans = "no OTLP"
         if self._provider is not None:
@@ -214,6 +224,7 @@ class Outputs:
         )
         if self._store is not None:
             self._store.write_coverage(span)
+            self._store.sync()  # opens the segments: a violation needs no new descriptor then
         self._export.keep(span)
         self._coverage.begin(now)
         self._push.resume()
@@ -233,8 +244,9 @@ class Outputs:
         self.metrics.collect()
         complete = True
         if self._store is not None:
-            self._store.sync()
-            complete = not self._store.last_error
+            dropped = self._store.dropped
+            complete = self._store.sync() and dropped == self._dropped
+            self._dropped = dropped
         if self._exporting:
             complete &= self._export.flush(max(0.0, deadline - time.monotonic()))
         return self._push.flush(max(0.0, deadline - time.monotonic())) and complete
@@ -269,7 +281,7 @@ def _resource(provider: Any) -> Resource:
 
 def _sampler() -> sampling.Sampler:
     """The user's sampler: OTEL_TRACES_SAMPLER as the SDK reads it."""
-    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
+    from opentelemetry.sdk.trace import TracerProvider
 
     return TracerProvider(shutdown_on_exit=False).sampler
 
@@ -280,7 +292,7 @@ def _current_span() -> tuple[int, int, bool]:
 
 
 def _otel_version() -> str:
-    from importlib.metadata import version  # noqa: PLC0415
+    from importlib.metadata import version
 
     return version("opentelemetry-sdk")
 
@@ -291,11 +303,9 @@ def _unsent(directory: str) -> Any:
     def incidents() -> list[dict[str, Any]]:
         if not directory:
             return []
-        from ..review.read import review  # noqa: PLC0415
+        from ws_audit.review.read import review
 
         found: list[dict[str, Any]] = review(directory, time.time_ns())["incidents"]
         return found
 
     return incidents
-
-

@@ -9,14 +9,18 @@ It must never count from records (they may be dropped) but from the call path's 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from .. import schema
-from ..intents import getrandbits
-from ..model import EXCUSED, UNATTRIBUTED, Span
-from ..tally import Counts, Tally
-from .store import Store
+from ws_audit import schema
+from ws_audit.intents import getrandbits
+from ws_audit.model import EXCUSED, UNATTRIBUTED, Span
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ws_audit.tally import Counts, Tally
+
+    from .store import Store
 
 _INTERVAL_NS: Final = 60_000_000_000
 
@@ -61,9 +65,9 @@ class Coverage:
         }
         for key, amount in total.items():
             delta = amount - self._seen.get(key, 0)
-            what = key[0]  # type: ignore[index]
+            what = key[0]
             if what == "delivery":
-                _, _, _, verdict, reason = key  # type: ignore[misc]
+                verdict, reason = key[3], key[4]
                 counts[schema.FRAMES] += delta
                 if verdict == UNATTRIBUTED:
                     counts[schema.UNATTRIBUTED] += delta

@@ -10,21 +10,24 @@ provider.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from opentelemetry.sdk.resources import Resource
+from ws_audit import schema
+from ws_audit.model import CONFIRMED, PROBABLE
 
-from .. import schema
-from ..model import CONFIRMED, PROBABLE
 from .export import protocol
 from .violations import summary
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from opentelemetry.sdk.resources import Resource
 
 
 def supported() -> bool:
     """Whether log records have an event name here (OpenTelemetry 1.35 and later)."""
     try:
-        from opentelemetry._logs import LogRecord  # noqa: PLC0415
+        from opentelemetry._logs import LogRecord
 
         LogRecord(event_name=schema.VIOLATION_EVENT)
     except (ImportError, TypeError):
@@ -46,7 +49,7 @@ class LogEvents:
 
     def send(self, incident: dict[str, Any]) -> bool:
         """True once the exporter has confirmed it."""
-        from opentelemetry._logs import LogRecord, SeverityNumber  # noqa: PLC0415
+        from opentelemetry._logs import LogRecord, SeverityNumber
 
         if self._logger is None:
             self._build()
@@ -78,16 +81,16 @@ class LogEvents:
         return getattr(result, "name", "") == "SUCCESS"
 
     def _build(self) -> None:
-        from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor  # noqa: PLC0415
+        from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor
 
         if protocol(self._environ, "LOGS") == "http":
-            from opentelemetry.exporter.otlp.proto.http._log_exporter import (  # noqa: PLC0415
-                OTLPLogExporter,
-            )
+            from opentelemetry.exporter.otlp.proto.http import _log_exporter as http
+
+            self._exporter = http.OTLPLogExporter()
         else:
-            from opentelemetry.exporter.otlp.proto.grpc._log_exporter import (  # noqa: PLC0415
-                OTLPLogExporter,
-            )
+            from opentelemetry.exporter.otlp.proto.grpc import _log_exporter as grpc
+
+            self._exporter = grpc.OTLPLogExporter()
 
         channel = self
 
@@ -104,7 +107,6 @@ class LogEvents:
                 """Nothing waits here."""
                 return True
 
-        self._exporter = OTLPLogExporter()
         provider = LoggerProvider(self._resource, shutdown_on_exit=False)
         provider.add_log_record_processor(Collect())
         self._logger = provider.get_logger(schema.SCOPE_NAME)

@@ -10,26 +10,30 @@ or report success it has not seen.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import trace
-from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import Decision, Sampler
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
-from .. import schema
-from ..intents import getrandbits
-from ..model import Call, Creation, Span
-from ..tally import Tally
-from .spans import SpanMaker
+from ws_audit import schema
+from ws_audit.intents import getrandbits
+from ws_audit.model import Call, Creation, Span
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from opentelemetry.sdk.resources import Resource
+
+    from ws_audit.tally import Tally
+
+    from .spans import SpanMaker
 
 _SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
 _OK: Final = Status(StatusCode.UNSET)
@@ -68,12 +72,12 @@ def protocol(environ: Mapping[str, str], signal: str = "TRACES") -> str:
 def span_exporter(environ: Mapping[str, str]) -> SpanExporter:
     """The official OTLP exporter for the configured protocol; reads OTEL_* itself."""
     if protocol(environ) == "http":
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import (
             OTLPSpanExporter as HttpExporter,
         )
 
         return HttpExporter()
-    from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import (  # noqa: PLC0415
+    from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import (
         OTLPSpanExporter as GrpcExporter,
     )
 
@@ -263,5 +267,3 @@ class Export:
         self._thread = None
         self._wake = threading.Event()
         self._busy = threading.Lock()
-
-

@@ -13,15 +13,19 @@ from __future__ import annotations
 import os
 import platform
 import threading
-from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.metrics_core import Metric
 
-from .. import schema
-from ..model import NONE, OTHER, VIOLATION, Call
-from ..tally import Counts, Tally
+from ws_audit import schema
+from ws_audit.model import NONE, OTHER, VIOLATION, Call
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from prometheus_client.metrics_core import Metric
+
+    from ws_audit.tally import Counts, Tally
 
 _BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.0, 5.0)
 
@@ -55,16 +59,20 @@ class Metrics:
         self.registry.register(_FoldFirst(self))  # registered first, so collected first
         self._declare()
         info = {"version": version, "mode": mode, "python": platform.python_version()}
-        self._gauge("ws_audit_build_info", "The agent in this process.", tuple(info), "livemax").labels(
-            **info
-        ).set(1)
+        self._gauge(
+            "ws_audit_build_info", "The agent in this process.", tuple(info), "livemax"
+        ).labels(**info).set(1)
         for manager in (NONE, OTHER):
             self.manager(manager)
 
     def _declare(self) -> None:
         counter, gauge = self._counter, self._gauge
-        self._created = counter("ws_audit_instances_created", "Manager instances created.", ("manager",))
-        self._alive = gauge("ws_audit_instances_alive", "Manager instances alive.", ("manager",), "livesum")
+        self._created = counter(
+            "ws_audit_instances_created", "Manager instances created.", ("manager",)
+        )
+        self._alive = gauge(
+            "ws_audit_instances_alive", "Manager instances alive.", ("manager",), "livesum"
+        )
         self._connections = gauge(
             "ws_audit_connections_alive", "Client connections open.", ("transport",), "livesum"
         )
@@ -78,7 +86,9 @@ class Metrics:
             buckets=_BUCKETS,
             registry=self.registry,
         )
-        self._verdicts = counter("ws_audit_verdicts", "Deliveries by verdict.", ("manager", "verdict"))
+        self._verdicts = counter(
+            "ws_audit_verdicts", "Deliveries by verdict.", ("manager", "verdict")
+        )
         self._unattributed = counter(
             "ws_audit_unattributed", "Deliveries nobody could judge, by reason.", ("reason",)
         )
@@ -97,14 +107,27 @@ class Metrics:
         self._frames = counter(
             "ws_audit_frames", "Deliveries, as the sink counted them.", ("transport", "judged")
         )
-        self._targets_gauge = gauge("ws_audit_targets", "Hook targets by state.", ("state",), "livemax")
-        self._backlog_gauge = gauge("ws_audit_backlog_records", "Records waiting to be folded.", (), "livesum")
-        self._cpu_counter = counter("ws_audit_agent_cpu_seconds", "CPU time of the agent.", ("stage",))
-        self._heartbeat = gauge(
-            "ws_audit_heartbeat_timestamp_seconds", "Last completed fold of the worker.", (), "livemin"
+        self._targets_gauge = gauge(
+            "ws_audit_targets", "Hook targets by state.", ("state",), "livemax"
         )
-        self._dropped = counter("ws_audit_records_dropped", "Records dropped, by stage.", ("stage",))
-        self._errors = counter("ws_audit_internal_errors", "Errors of the agent itself.", ("stage",))
+        self._backlog_gauge = gauge(
+            "ws_audit_backlog_records", "Records waiting to be folded.", (), "livesum"
+        )
+        self._cpu_counter = counter(
+            "ws_audit_agent_cpu_seconds", "CPU time of the agent.", ("stage",)
+        )
+        self._heartbeat = gauge(
+            "ws_audit_heartbeat_timestamp_seconds",
+            "Last completed fold of the worker.",
+            (),
+            "livemin",
+        )
+        self._dropped = counter(
+            "ws_audit_records_dropped", "Records dropped, by stage.", ("stage",)
+        )
+        self._errors = counter(
+            "ws_audit_internal_errors", "Errors of the agent itself.", ("stage",)
+        )
         for transport in schema.TRANSPORTS:
             self._connections.labels(transport).set(0)
             for judged in ("true", "false"):
@@ -170,7 +193,7 @@ class Metrics:
             for key, amount in total.items():
                 delta = amount - self._seen.get(key, 0)
                 if delta:
-                    self._count(key, delta, total)  # type: ignore[arg-type]
+                    self._count(key, delta, total)
             self._seen = total
             for state, number in self._targets().items():
                 self._targets_gauge.labels(state).set(number)
@@ -199,9 +222,7 @@ class Metrics:
         elif what == "created":
             self.manager(key[1])
             self._created.labels(key[1]).inc(delta)
-        elif what == "followed":
-            self._alive.labels(key[1]).set(amount_of(total, "followed", key[1], "gone"))
-        elif what == "gone":
+        elif what in ("followed", "gone"):
             self._alive.labels(key[1]).set(amount_of(total, "followed", key[1], "gone"))
         elif what in ("opened", "closed"):
             self._connections.labels(key[1]).set(amount_of(total, "opened", key[1], "closed"))
@@ -246,7 +267,7 @@ def amount_of(total: Counts, up: str, label: str, down: str) -> int:
 
 
 class _FoldFirst:
-    """A collector without metrics of its own: its turn comes first and brings the rest up to date."""
+    """A collector without metrics of its own: its turn is first, and brings the rest up to date."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
@@ -261,7 +282,7 @@ class _FoldFirst:
 
 def serve(registry: CollectorRegistry, host: str, first: int, last: int) -> int:
     """Serve the registry on the first free port of the range; OSError if none is free."""
-    from prometheus_client import start_http_server  # noqa: PLC0415
+    from prometheus_client import start_http_server
 
     for port in range(first, last + 1):
         try:

@@ -10,12 +10,14 @@ It must never write on the call path, and never write the same record twice.
 from __future__ import annotations
 
 from collections import deque
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..intents import getrandbits
-from ..model import VIOLATION, Call, Delivery
-from .spans import SpanMaker
-from .store import Store
+from ws_audit.intents import getrandbits
+from ws_audit.model import VIOLATION, Call, Delivery
+
+if TYPE_CHECKING:
+    from .spans import SpanMaker
+    from .store import Store
 
 
 class Neighbours:

@@ -14,11 +14,13 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from ..incidents import Incident
-from ..tally import Tally
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ws_audit.incidents import Incident
+    from ws_audit.tally import Tally
 
 JOURNAL: Final = "pushed.jsonl"
 
@@ -42,7 +44,7 @@ class Webhook:
 
     def send(self, incident: dict[str, Any]) -> bool:
         """True on 2xx. Redirects are refused: incidents go where the operator said."""
-        from urllib import error, request  # noqa: PLC0415  (ssl: only once there is something to push)
+        from urllib import error, request
 
         class Stay(request.HTTPRedirectHandler):
             def redirect_request(self, *args: Any, **kwargs: Any) -> None:
@@ -56,7 +58,8 @@ class Webhook:
         )
         try:
             with opener.open(call, timeout=self.TIMEOUT) as answer:
-                return 200 <= answer.status < 300  # noqa: PLR2004
+                status: int = answer.status
+                return 200 <= status < 300
         except (error.URLError, OSError, ValueError):
             return False
 
@@ -115,7 +118,7 @@ class Push:
             )
             self._thread.start()
 
-    def _run(self, resume: bool) -> None:  # noqa: FBT001
+    def _run(self, resume: bool) -> None:
         if resume:
             try:
                 self._catch_up()

@@ -10,9 +10,13 @@ span current.
 
 from __future__ import annotations
 
-from .. import schema
-from ..identity import Hasher
-from ..model import NONE, VIOLATION, Call, Creation, Delivery, Evidence, Finding, Span
+from typing import TYPE_CHECKING
+
+from ws_audit import schema
+from ws_audit.model import NONE, VIOLATION, Call, Creation, Delivery, Evidence, Finding, Span
+
+if TYPE_CHECKING:
+    from ws_audit.identity import Hasher
 
 Attributes = dict[str, str | int | bool | float]
 

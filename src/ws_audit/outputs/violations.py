@@ -14,16 +14,20 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
 from threading import RLock
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from ..incidents import Incident, Incidents
-from ..intents import getrandbits
-from ..model import CONFIRMED, PROBABLE, Delivery, Finding, Span
-from ..tally import Tally
-from .spans import SpanMaker
-from .store import Store
+from ws_audit.incidents import Incident, Incidents
+from ws_audit.intents import getrandbits
+from ws_audit.model import CONFIRMED, PROBABLE, Delivery, Finding, Span
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ws_audit.tally import Tally
+
+    from .spans import SpanMaker
+    from .store import Store
 
 FULL_EVIDENCE: Final = 100  # lines per (incident, pair); then aggregates
 MAX_PAIRS: Final = 1_000  # per live incident; the store has all
@@ -106,6 +110,8 @@ class Violations:
 
     def _aggregate(self, finding: Finding) -> None:
         key = (*finding[:9],)
+        if not finding.delivered:
+            finding = finding._replace(size=0)  # bytes are those that went out
         so_far = self._storm.get(key)
         if so_far is None:
             self._storm[key] = finding

@@ -155,7 +155,7 @@ def drive(
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        assert process.stderr is not None  # noqa: S101 (a pipe was asked for)
+        assert process.stderr is not None
 
         try:
             for line in process.stderr:

@@ -46,7 +46,7 @@ def main(options: argparse.Namespace) -> int:
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
     try:
-        os.execvpe(words[0], words, {**os.environ, ENABLED: "1"})  # noqa: S606  (that is the job)
+        os.execvpe(words[0], words, {**os.environ, ENABLED: "1"})
     except (OSError, ValueError) as error:
         why = "command not found" if isinstance(error, FileNotFoundError) else str(error)
         print(

@@ -9,10 +9,14 @@ It must never alter a message or the scope, save for the cell it puts there.
 
 from __future__ import annotations
 
-from ..hooks.guard import Application, Failed, Message, Scope, Switch, asgi
-from ..identity import CELL_KEY, Cell
-from ..model import Delivery
-from ..sink import Sink
+from typing import TYPE_CHECKING
+
+from ws_audit.hooks.guard import Application, Failed, Message, Scope, Switch, asgi
+from ws_audit.identity import CELL_KEY, Cell
+
+if TYPE_CHECKING:
+    from ws_audit.model import Delivery
+    from ws_audit.sink import Sink
 
 TRANSPORT = "asgi"
 

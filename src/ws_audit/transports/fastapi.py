@@ -10,12 +10,12 @@ from __future__ import annotations
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
-from ..hooks.calls import parameter
-from ..identity import find_cell
-from ..sink import Sink
+from ws_audit.hooks.calls import parameter
+from ws_audit.identity import find_cell
 
 if TYPE_CHECKING:
-    from ..runtime import Runtime
+    from ws_audit.runtime import Runtime
+    from ws_audit.sink import Sink
 
 FUNCTION = "solve_dependencies"
 

@@ -9,14 +9,15 @@ It must never read the payload here (the sink does), only recognise it.
 
 from __future__ import annotations
 
-from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
-from ..hooks.calls import parameter
-from ..intents import Intents, carry, drop
+from ws_audit.hooks.calls import parameter
+from ws_audit.intents import Intents, carry, drop
 
 if TYPE_CHECKING:
-    from ..runtime import Runtime
+    from types import FunctionType, ModuleType
+
+    from ws_audit.runtime import Runtime
 
 
 class _SendJson:

@@ -7,11 +7,12 @@ confused with a server that serves others: the same sink sees it, nothing more.
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..runtime import Runtime
+    from types import ModuleType
+
+    from ws_audit.runtime import Runtime
 
 
 class _Session:

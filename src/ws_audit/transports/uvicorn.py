@@ -9,11 +9,12 @@ that no `atexit` runs: what is left is written when `Server.shutdown` is through
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ..runtime import Runtime
+    from types import ModuleType
+
+    from ws_audit.runtime import Runtime
 
 
 class _Load:
