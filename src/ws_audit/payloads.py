@@ -74,7 +74,7 @@ class _Level:
             else:
                 inner = level.shape(f"{name}_{head}")
                 fields[head] = Union[inner, str, int, float, bool, None, list[Any]]  # noqa: UP007
-        return TypedDict(name, fields, total=False)
+        return TypedDict(name, fields, total=False)  # type: ignore[operator]
 
 
 class Reader:
@@ -133,7 +133,7 @@ class Reader:
         if len(text) > self._limit:
             return _LIMIT
         try:
-            fields = self._decoder.decode(text)  # type: ignore[arg-type]
+            fields = self._decoder.decode(text)
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
             return self._odd_text(text, claims)
         return self._fields(fields, claims)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import FunctionType, ModuleType
-from typing import cast, Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import wrapt
 
