@@ -152,15 +152,30 @@ class Variant:
 
 
 def load_bare() -> ModuleType:
-    """The application a second time, from the same file, under a name the agent leaves alone."""
-    found = importlib.util.find_spec(AUDITED_MODULE)
+    """The application a second time, from the same file, under a name the agent leaves alone.
+
+    It stands on a copy of what the agent may patch in Starlette, so that bare is bare.
+    """
+    patchable = ("starlette.websockets", "starlette.routing", "starlette.applications")
+    originals = {name: importlib.import_module(name) for name in patchable}
+    try:
+        for name in patchable:
+            load_copy(name, name)
+        return load_copy(AUDITED_MODULE, BARE_MODULE)
+    finally:
+        sys.modules.update(originals)
+
+
+def load_copy(name: str, under: str) -> ModuleType:
+    """Execute the file of module `name` once more, as module `under`."""
+    found = importlib.util.find_spec(name)
     assert found is not None
     assert found.origin is not None
-    spec = importlib.util.spec_from_file_location(BARE_MODULE, found.origin)
+    spec = importlib.util.spec_from_file_location(under, found.origin)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[BARE_MODULE] = module
+    sys.modules[under] = module
     spec.loader.exec_module(module)
     return module
 
@@ -267,7 +282,7 @@ def check(variants: dict[str, Variant], expected: int, functions: dict[str, Any]
 
 def untouched() -> dict[str, Any]:
     """What the bare call runs through and an agent might patch."""
-    websocket = importlib.import_module("starlette.websockets").WebSocket
+    websocket = sys.modules[BARE_MODULE].WebSocket
     manager = sys.modules[BARE_MODULE].ConnectionManager
     return {
         **{f"WebSocket.{name}": value for name, value in vars(websocket).items()},

@@ -11,12 +11,12 @@ carry that intent's evidence into other people's messages.
 
 from __future__ import annotations
 
-import time
 from asyncio import current_task
 from collections import deque
 from contextvars import ContextVar
 from itertools import count
 from random import Random
+from time import perf_counter_ns, time_ns
 from typing import TYPE_CHECKING, Final
 
 from .model import (
@@ -46,27 +46,21 @@ getrandbits = _random.getrandbits
 
 
 class Intent:
-    """The state of one logical event while it is under way; becomes a `Call` record."""
+    """The state of one logical event while it is under way; becomes a `Call` record.
 
-    __slots__ = (
-        "by_payload",
-        "deliveries",
-        "duration_ns",
-        "ended",
-        "event",
-        "function",
-        "intent_id",
-        "joined",
-        "kind",
-        "manager",
-        "parent",
-        "settled",
-        "site",
-        "span_id",
-        "started",
-        "started_ns",
-        "trace_id",
-    )
+    Made on every send: what rarely changes is a class attribute until it does.
+    """
+
+    duration_ns = 0
+    deliveries = 0
+    by_payload = False  # a delivery came by its payload: more may, from other queues
+    ended = False
+    settled = False
+    event = NONE
+    joined: set[int] | None = None  # tasks whose delivery came by our variable
+    trace_id = 0
+    span_id = 0
+    parent: tuple[int, int, bool] = (0, 0, False)
 
     def __init__(self, kind: str, manager: str, function: str, site: Site) -> None:
         self.intent_id = next(_ids)
@@ -74,33 +68,25 @@ class Intent:
         self.manager = manager
         self.function = function
         self.site = site
-        self.event = NONE
-        self.started_ns = time.time_ns()
-        self.started = time.perf_counter_ns()
-        self.duration_ns = 0
-        self.deliveries = 0
-        self.by_payload = False  # a delivery came by its payload: more may, from other queues
-        self.ended = False
-        self.settled = False
-        self.joined: set[int] | None = None
-        self.trace_id = self.span_id = 0
-        self.parent: tuple[int, int, bool] = (0, 0, False)
+        self.started_ns = time_ns()
+        self.started = perf_counter_ns()
 
 
 class Frame:
     """One hook call inside an intent: what it adds holds for the deliveries made inside it."""
 
-    __slots__ = ("above", "ended", "evidence", "intent", "payloads", "room", "root", "soft")
+    soft: Evidence | None = None  # payload evidence that a room argument takes away
+    payloads: list[int] | None = None  # at the root: ids of what is pending
+    room = False
+    ended = False
 
     def __init__(self, intent: Intent, above: Frame | None) -> None:
         self.intent = intent
         self.above = above
         self.root: Frame = self if above is None else above.root
         self.evidence: list[Evidence] = []
-        self.soft: Evidence | None = None  # payload evidence that a room argument takes away
-        self.payloads: list[int] | None = None  # at the root: ids of what is pending
-        self.room: bool = above is not None and above.room
-        self.ended = False
+        if above is not None and above.room:
+            self.room = True
 
     def inside(self, other: Frame) -> bool:
         """Whether this call was made inside `other`."""
@@ -177,7 +163,7 @@ class Intents:
         intent = frame.intent
         if frame.above is not None:
             return
-        intent.duration_ns = time.perf_counter_ns() - intent.started
+        intent.duration_ns = perf_counter_ns() - intent.started
         intent.ended = True
         if error is not None:
             outcome = outcome or (CANCELLED if type(error).__name__ == "CancelledError" else ERROR)
@@ -266,24 +252,27 @@ class Intents:
         self._tally.add(("sent", intent.manager, intent.event, outcome))
         parent = intent.parent
         self._record(
-            Call(
-                RECORD_VERSION,
-                intent.intent_id,
-                intent.started_ns,
-                intent.duration_ns,
-                intent.kind,
-                intent.manager,
-                intent.function,
-                intent.event,
-                site_text(intent.site, intent.function),
-                outcome,
-                intent.deliveries,
-                tuple(evidence),
-                intent.trace_id,
-                intent.span_id,
-                parent[0],
-                parent[1],
-                parent[2],
+            tuple.__new__(
+                Call,
+                (
+                    RECORD_VERSION,
+                    intent.intent_id,
+                    intent.started_ns,
+                    intent.duration_ns,
+                    intent.kind,
+                    intent.manager,
+                    intent.function,
+                    intent.event,
+                    site_text(intent.site, intent.function),
+                    outcome,
+                    intent.deliveries,
+                    tuple(evidence),
+                    intent.trace_id,
+                    intent.span_id,
+                    parent[0],
+                    parent[1],
+                    parent[2],
+                ),
             )
         )
 

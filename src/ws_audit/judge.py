@@ -43,23 +43,26 @@ _INCOMPARABLE: Final = Verdict(UNATTRIBUTED, INCOMPARABLE)
 _UNDECLARED: Final = Verdict(UNATTRIBUTED, UNDECLARED_BROADCAST)
 
 
-def judge(
-    connection: Evidence | None, evidence: tuple[Evidence, ...], kind: str, note: str = ""
-) -> Verdict:
+def judge(evidence: tuple[Evidence, ...], kind: str, note: str = "") -> Verdict:
     """Judge one delivery.
 
-    `connection` is whose connection it went to (None: nobody known), `evidence` whose
-    message it is, `kind` the outermost hook's (send, broadcast, or none when no intent
-    joined), `note` a reason why the content said nothing (opaque, unreadable, limit).
+    `evidence` begins with whose connection it went to (if it does not, nobody knows) and
+    goes on with whose message it is; `kind` is the outermost hook's (send, broadcast, or
+    none when no intent joined), `note` a reason why the content said nothing (opaque,
+    unreadable, limit).
     """
-    if connection is None:
+    if not evidence or evidence[0].name != "connection":
         return _NO_PRINCIPAL
+    connection = evidence[0]
     attested = incomparable = False
     dissents: list[Evidence] = []
-    for item in evidence:
-        result = agree(connection, item.principal)
+    who = connection.principal
+    for item in evidence[1:]:
+        # Principals are mostly one and the same object: that answers most of all questions.
+        result = SAME if item.principal is who else agree(connection, item.principal)
         if result == SAME:
-            attested = attested or item.attests
+            if item.attests:
+                attested = True
         elif result == DIFFERENT:
             dissents.append(item)
         else:

@@ -22,6 +22,8 @@ from .model import CONTENT, LIMIT, OPAQUE, STRONG, UNREADABLE, Evidence, Princip
 
 _OWNER, _USER, _ACTOR, _EVENT, _CLAIM = 1, 2, 4, 8, 16
 _MAX_EVENT: Final = 64
+_KNOWN: Final = 65_536
+_new: Final = tuple.__new__  # a named tuple without the detour over its Python constructor
 
 
 class Reading(NamedTuple):
@@ -46,35 +48,49 @@ _UNREADABLE: Final = Reading(None, False, "", UNREADABLE)
 _LIMIT: Final = Reading(None, False, "", LIMIT)
 
 
-class _Level:
-    """The named fields at one depth of a payload: roles by field, deeper levels by field."""
+class _Field:
+    """What one named field means: its roles, what kind of identifier it holds, what is below."""
 
-    __slots__ = ("below", "kinds", "roles")
+    __slots__ = ("below", "kind", "path", "role")
 
-    def __init__(self) -> None:
-        self.roles: dict[str, int] = {}
-        self.kinds: dict[str, str] = {}
-        self.below: dict[str, _Level] = {}
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.role = 0
+        self.kind = "id"
+        self.below: _Level | None = None
 
-    def add(self, path: str, role: int, kind: str = "id") -> None:
-        head, _, rest = path.partition(".")
-        if rest:
-            self.below.setdefault(head, _Level()).add(rest, role, kind)
+
+_Level = dict[str, _Field]
+
+
+def _declare(level: _Level, path: str, role: int, kind: str = "id", prefix: str = "") -> None:
+    head, _, rest = path.partition(".")
+    field = level.setdefault(head, _Field(prefix + head))
+    if rest:
+        if field.below is None:
+            field.below = {}
+        _declare(field.below, rest, role, kind, f"{prefix}{head}.")
+    else:
+        if not field.role:
+            field.kind = kind
+        field.role |= role
+
+
+def _shape(level: _Level, name: str) -> Any:
+    """The TypedDict that makes msgspec decode these fields and skip all others."""
+    fields: dict[str, Any] = {}
+    for head, field in level.items():
+        if field.below is None or field.role:
+            fields[head] = Any
         else:
-            self.roles[head] = self.roles.get(head, 0) | role
-            self.kinds.setdefault(head, kind)
+            # A union, so that `data: "text"` is legal for us where it is legal JSON.
+            inner = _shape(field.below, f"{name}_{head}")
+            fields[head] = Union[inner, str, int, float, bool, None, list[Any]]  # noqa: UP007
+    return TypedDict(name, fields, total=False)  # type: ignore[operator]
 
-    def shape(self, name: str) -> Any:
-        """The TypedDict that makes msgspec decode these fields and skip all others."""
-        fields: dict[str, Any] = dict.fromkeys(self.roles, Any)
-        for head, level in self.below.items():
-            # A union, so that `data: "text"` is legal JSON for us too.
-            if head in self.roles:
-                fields[head] = Any
-            else:
-                inner = level.shape(f"{name}_{head}")
-                fields[head] = Union[inner, str, int, float, bool, None, list[Any]]  # noqa: UP007
-        return TypedDict(name, fields, total=False)  # type: ignore[operator]
+
+def _payload(field: _Field, who: Principal) -> Evidence:
+    return Evidence("payload", who, CONTENT, field.path, STRONG)
 
 
 class Reader:
@@ -91,32 +107,32 @@ class Reader:
         event: tuple[str, ...] = (),
         limit: int = 1_048_576,
     ) -> None:
-        root = _Level()
+        root: _Level = {}
+        prefixes = ("", *(f"{name}." for name in naming.NESTED))
         if owner:
             for path in owner:
                 last = path.rpartition(".")[2]
                 soft = last in naming.USER_ID_FIELDS
-                root.add(path, _USER if soft else _OWNER, naming.RECIPIENTS.get(last, "id"))
+                kind = naming.RECIPIENTS.get(last, "id")
+                _declare(root, path, _USER if soft else _OWNER, kind)
         else:
-            for prefix in ("", *(f"{name}." for name in naming.NESTED)):
+            for prefix in prefixes:
                 for name, kind in naming.OWNER_FIELDS.items():
-                    root.add(prefix + name, _OWNER, kind)
+                    _declare(root, prefix + name, _OWNER, kind)
                 for name, kind in naming.USER_ID_FIELDS.items():
-                    root.add(prefix + name, _USER, kind)
-        for path in actor or (
-            prefix + name
-            for prefix in ("", *(f"{name}." for name in naming.NESTED))
-            for name in naming.ACTOR_FIELDS
-        ):
-            root.add(path, _ACTOR)
+                    _declare(root, prefix + name, _USER, kind)
+        for path in actor or [prefix + name for prefix in prefixes for name in naming.ACTOR_FIELDS]:
+            _declare(root, path, _ACTOR)
         for name in naming.CLAIM_FIELDS:
-            root.add(name, _CLAIM)
+            _declare(root, name, _CLAIM)
         self._events = event or naming.EVENT_FIELDS
         for path in self._events:
-            root.add(path, _EVENT)
+            _declare(root, path, _EVENT)
         self._root = root
         self._limit = limit
-        self._decoder = msgspec.json.Decoder(root.shape("Message"))
+        self._decoder = msgspec.json.Decoder(_shape(root, "Message"))
+        # (path, value) -> payload evidence: the same few people appear again and again.
+        self._known: dict[tuple[str, str | int], Evidence | None] = {}
 
     def read(self, message: object, *, claims: bool = False) -> Reading:
         """Read a message as the application holds it or as it goes over the wire."""
@@ -150,73 +166,71 @@ class Reader:
         return self._fields(fields, claims) if type(fields) is dict else _OPAQUE
 
     def _fields(self, fields: dict[Any, Any], claims: bool) -> Reading:
-        found = _Found()
-        self._walk(fields, self._root, "", found)
+        owner: Evidence | None = None
+        user: Evidence | None = None
+        claim: Principal | None = None
+        actor = False
+        events: dict[str, str] | None = None
         event = ""
-        if found.events:
-            for name in self._events:
-                if name in found.events:
-                    event = found.events[name]
-                    break
-        owner = found.owner
-        soft = False
-        if owner is None and not found.actor:
-            owner, soft = found.user, found.user is not None
-        claimed = found.claim if claims else None
-        return Reading(owner, soft, event, "", claimed)
-
-    def _walk(self, fields: dict[Any, Any], level: _Level, prefix: str, found: _Found) -> None:
-        roles, below = level.roles, level.below
-        for name, value in fields.items():
-            if value is None:
-                continue
-            role = roles.get(name) if type(name) is str else None
-            if role is not None:
-                if role & (_OWNER | _USER):
-                    self._owner(role, prefix + name, value, level.kinds[name], found)
-                if role & _ACTOR:
-                    found.actor = True
+        todo: list[tuple[dict[Any, Any], _Level]] | None = None
+        level = self._root
+        while True:
+            for name, value in fields.items():
+                # Only exact strings: hashing or comparing another key might run its code.
+                field = level.get(name) if type(name) is str else None
+                if field is None or value is None:
+                    continue
+                role = field.role
                 if role & _EVENT and type(value) is str and len(value) <= _MAX_EVENT:
-                    found.events[prefix + name] = value
-                if role & _CLAIM and found.claim is None:
-                    found.claim = principal(value)
-            elif below and type(name) is str and name in below:
-                inner = value if type(value) is dict else self._object(value, below[name])
-                if inner is not None:
-                    self._walk(inner, below[name], f"{prefix}{name}.", found)
+                    if events is None:
+                        event, events = value, {field.path: value}
+                    else:
+                        events[field.path] = value
+                if role & _USER and user is None:
+                    user = self._evidence(field, value)
+                if role & _OWNER and owner is None:
+                    owner = self._evidence(field, value)
+                if role & _ACTOR:
+                    actor = True
+                if claims and role & _CLAIM and claim is None:
+                    claim = principal(value)
+                if field.below is not None:
+                    inner = value if type(value) is dict else self._object(value, field.below)
+                    if inner is not None:
+                        if todo is None:
+                            todo = []
+                        todo.append((inner, field.below))
+            if not todo:
+                break
+            fields, level = todo.pop(0)
+        if events is not None and len(events) > 1:
+            event = next(events[name] for name in self._events if name in events)
+        if owner is None and not actor:
+            return _new(Reading, (user, user is not None, event, "", claim))
+        return _new(Reading, (owner, False, event, "", claim))
 
-    def _owner(self, role: int, path: str, value: object, kind: str, found: _Found) -> None:
-        if (found.owner if role & _OWNER else found.user) is not None:
-            return
-        who = principal(value, kind)
-        if who is None:
-            return
-        evidence = Evidence("payload", who, CONTENT, path, STRONG)
-        if role & _OWNER:
-            found.owner = evidence
-        else:
-            found.user = evidence
+    def _evidence(self, field: _Field, value: object) -> Evidence | None:
+        if type(value) is not str and type(value) is not int:
+            who = principal(value, field.kind)
+            return None if who is None else _payload(field, who)
+        key = (field.path, value)
+        try:
+            return self._known[key]
+        except KeyError:
+            who = principal(value, field.kind)
+            found = None if who is None else _payload(field, who)
+            if len(self._known) >= _KNOWN:
+                self._known.clear()
+            self._known[key] = found
+            return found
 
     def _object(self, message: object, level: _Level) -> dict[Any, Any] | None:
         """The named fields of a model instance, read without running its code."""
         if message is None or isinstance(message, (str, int, float, bytes, list, tuple, set)):
             return None
         fields: dict[Any, Any] = {}
-        for name in (*level.roles, *level.below):
+        for name in level:
             value = peek(message, name)
             if value is not None:
                 fields[name] = value
         return fields or None
-
-
-class _Found:
-    """Collects the roles met in one message."""
-
-    __slots__ = ("actor", "claim", "events", "owner", "user")
-
-    def __init__(self) -> None:
-        self.owner: Evidence | None = None
-        self.user: Evidence | None = None
-        self.actor = False
-        self.claim: Principal | None = None
-        self.events: dict[str, str] = {}

@@ -11,8 +11,8 @@ exactly once, whatever happens to it afterwards.
 
 from __future__ import annotations
 
-import time
 from itertools import count
+from time import time_ns
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from . import naming
@@ -156,78 +156,78 @@ class Sink:
 
     def outbound(self, cell: Cell, scope: dict[str, Any], content: object, size: int) -> Delivery:
         """A message is about to leave: joined, judged, counted; a violation is on disk already."""
-        now = time.time_ns()
+        now = time_ns()
         frame: Frame | None = None
         evidence: tuple[Evidence, ...] = ()
-        event, note, kind, manager = NONE, "", NONE, NONE
+        event, note, kind, manager, function, intent_id = NONE, "", NONE, NONE, "", 0
         try:
             frame = self._intents.join(content)
             connection = None if cell.limited else self.resolve(cell, scope)
-            reading = self._read(content)
-            note = reading.note
-            collected: list[Evidence] = []
+            owner, soft, named, note, _ = self._read(content)
+            collected: list[Evidence] = [] if connection is None else [connection]
             if frame is not None:
                 intent = frame.intent
-                kind, manager = intent.kind, intent.manager
+                kind, manager, function = intent.kind, intent.manager, intent.function
+                intent_id = intent.intent_id
                 room = _collect(frame, collected)
-                if reading.owner is not None and not (room and reading.soft):
-                    collected.append(reading.owner)
-                if intent.event == NONE and reading.event:
-                    intent.event = self._events.label(reading.event)
+                # Mostly the hook has read the same field of the same message already.
+                if owner is not None and owner not in collected and not (room and soft):
+                    collected.append(owner)
                 event = intent.event
+                if event == NONE and named:
+                    event = intent.event = self._events.label(named)
             else:
-                if reading.owner is not None:
-                    collected.append(reading.owner)
-                if reading.event:
-                    event = self._events.label(reading.event)
+                if owner is not None:
+                    collected.append(owner)
+                if named:
+                    event = self._events.label(named)
             evidence = tuple(collected)
-            verdict = _LIMIT if cell.limited else judge(connection, evidence, kind, note)
-            if connection is not None:
-                evidence = (connection, *evidence)
+            verdict = _LIMIT if cell.limited else judge(evidence, kind, note)
         except Exception as fault:
             self._failed("judge", fault)
             verdict = _INTERNAL
         self._tally.add(("delivery", cell.transport, manager, verdict.verdict, verdict.reason))
         violated = verdict.verdict == VIOLATION
-        intent_id = trace_id = span_id = parent = 0
-        function = site = ""
-        if frame is not None:
-            intent = frame.intent
-            intent_id, function = intent.intent_id, intent.function
-            if violated:
-                site = self._intents.site(intent)
-                trace_id, parent = self._intents.ids(intent)
-        elif violated:
-            site = self._application_site()
-        delivery = Delivery(
-            RECORD_VERSION,
-            next(self._deliveries),
-            now,
-            cell.transport,
-            cell.connection_id,
-            intent_id,
-            kind,
-            manager,
-            function,
-            event,
-            site,
-            evidence,
-            note,
-            size,
-            verdict,
-            UNKNOWN,
-            trace_id,
-            span_id,
-            parent,
-        )
+        site, trace_id, parent = "", 0, 0
         if violated:
-            delivery = self._violate(delivery)
-        return delivery
+            if frame is not None:
+                site = self._intents.site(frame.intent)
+                trace_id, parent = self._intents.ids(frame.intent)
+            else:
+                site = self._application_site()
+        delivery = tuple.__new__(
+            Delivery,
+            (
+                RECORD_VERSION,
+                next(self._deliveries),
+                now,
+                cell.transport,
+                cell.connection_id,
+                intent_id,
+                kind,
+                manager,
+                function,
+                event,
+                site,
+                evidence,
+                note,
+                size,
+                verdict,
+                # What nearly always comes of it; a violation's must wait for the answer.
+                UNKNOWN if violated else OK,
+                trace_id,
+                0,
+                parent,
+            ),
+        )
+        return self._violate(delivery) if violated else delivery
 
     def delivered(self, delivery: Delivery, error: BaseException | None) -> None:
         """The transport took the message, or raised."""
-        delivery = delivery._replace(outcome=_outcome(error))
-        if delivery.verdict.verdict == VIOLATION and self.violations is not None:
+        violated = delivery.verdict.verdict == VIOLATION
+        if error is not None or violated:
+            delivery = delivery._replace(outcome=_outcome(error))
+        if violated and self.violations is not None:
             self.violations.outcome(delivery)
         self._append(delivery)
 
@@ -268,7 +268,7 @@ class Sink:
             Delivery(
                 RECORD_VERSION,
                 next(self._deliveries),
-                time.time_ns(),
+                time_ns(),
                 cell.transport,
                 cell.connection_id,
                 0,
