@@ -11,13 +11,14 @@ import os
 import shutil
 import sysconfig
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 REQUIRE_ALL = os.environ.get("WS_AUDIT_TEST_REQUIRE_ALL") == "1"
 
 
-def missing(what: str) -> None:
+def missing(what: str) -> NoReturn:
     """Skip the running test because `what` is not there; fail it where all must be there."""
     if REQUIRE_ALL:
         pytest.fail(f"{what} is missing, and WS_AUDIT_TEST_REQUIRE_ALL=1 allows no skip")
@@ -30,5 +31,4 @@ def require_binary(name: str) -> Path:
     found = shutil.which(name, path=path)
     if found is None:
         missing(f"the program {name}")
-    assert found is not None
     return Path(found)
