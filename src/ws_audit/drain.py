@@ -46,6 +46,7 @@ class Drain:
         self._prepare: Callable[[], None] | None = None
         self._thread: threading.Thread | None = None
         self._wake = threading.Event()
+        self._starting = threading.RLock()
         self._folding = threading.RLock()
         self._stopping = False
         self._last_tick = 0
@@ -81,9 +82,17 @@ class Drain:
 
     def start(self) -> None:
         """Start the worker if it does not run (again after a fork)."""
-        if self._thread is None and not self._stopping:
-            self._thread = threading.Thread(target=self._run, name="ws-audit-drain", daemon=True)
-            self._thread.start()
+        if self._thread is not None or self._stopping:
+            return
+        with self._starting:  # two threads may record their first at once
+            if self._thread is None:
+                thread = threading.Thread(target=self._run, name="ws-audit-drain", daemon=True)
+                self._thread = thread
+                try:
+                    thread.start()
+                except RuntimeError as fault:  # no more threads: the next record tries again
+                    self._thread = None
+                    self._failed("drain", fault)
 
     def fold(self, *, slices: bool = False) -> None:
         """Hand everything in the ring to the outputs; in slices when nobody waits for it."""
@@ -150,4 +159,5 @@ class Drain:
         self._ring.clear()
         self._thread = None
         self._wake = threading.Event()
+        self._starting = threading.RLock()
         self._folding = threading.RLock()

@@ -119,10 +119,12 @@ class Intents:
         self,
         tally: Tally,
         record: Callable[[Call], None],
+        waits: Callable[[], None],
     ) -> None:
         self.pending = PendingPayloads()
         self._tally = tally
         self._record = record
+        self._waits = waits  # told that an intent waits: somebody must call expire()
         self._waiting: deque[tuple[int, Intent, list[Evidence]]] = deque()
         # Set when an OpenTelemetry provider exists: () -> (trace id, span id, sampled).
         self.parent: Callable[[], tuple[int, int, bool]] | None = None
@@ -175,6 +177,7 @@ class Intents:
                 if not oldest.settled:
                     self._settle(oldest, evidence, UNDELIVERED)
             self._waiting.append((intent.started_ns + _WAIT_NS, intent, frame.evidence))
+            self._waits()
             return
         self._settle(intent, frame.evidence, outcome)
         if frame.payloads is not None and not intent.by_payload:

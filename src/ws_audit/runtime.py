@@ -64,7 +64,7 @@ class Runtime:
             settings.payload_event,
             settings.limits_payload_bytes,
         )
-        self.intents = Intents(self.tally, self.drain.append)
+        self.intents = Intents(self.tally, self.drain.append, self.drain.start)
         self._instances = Instances(lambda manager: self.tally.add(("gone", manager)))
         self.created = Created(
             self._instances, self.tally, self.managers.label, self._created_record
