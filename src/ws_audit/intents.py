@@ -57,6 +57,7 @@ class Intent:
     ended = False
     settled = False
     event = NONE
+    payloads: list[int] | None = None  # ids of the objects that are pending for it
     joined: set[int] | None = None  # tasks whose delivery came by our variable
     trace_id = 0
     span_id = 0
@@ -76,17 +77,24 @@ class Frame:
     """One hook call inside an intent: what it adds holds for the deliveries made inside it."""
 
     soft: Evidence | None = None  # payload evidence that a room argument takes away
-    payloads: list[int] | None = None  # at the root: ids of what is pending
     room = False
     ended = False
 
     def __init__(self, intent: Intent, above: Frame | None) -> None:
         self.intent = intent
         self.above = above
-        self.root: Frame = self if above is None else above.root
         self.evidence: list[Evidence] = []
         if above is not None and above.room:
             self.room = True
+
+    @property
+    def root(self) -> Frame:
+        """The outermost hook call of this one's intent."""
+        # Not kept: a frame that refers to itself is work for the garbage collector.
+        frame = self
+        while frame.above is not None:
+            frame = frame.above
+        return frame
 
     def inside(self, other: Frame) -> bool:
         """Whether this call was made inside `other`."""
@@ -151,12 +159,12 @@ class Intents:
 
     def expect(self, frame: Frame, payload: object) -> None:
         """A payload object passed this hook: its delivery may come later, from a queue."""
-        if self.pending.add(payload, frame, frame.intent.started_ns):
-            root = frame.root
-            if root.payloads is None:
-                root.payloads = [id(payload)]
+        intent = frame.intent
+        if self.pending.add(payload, frame, intent.started_ns):
+            if intent.payloads is None:
+                intent.payloads = [id(payload)]
             else:
-                root.payloads.append(id(payload))
+                intent.payloads.append(id(payload))
 
     def leave(self, frame: Frame, error: BaseException | None, outcome: str = "") -> None:
         """The hook call came back. At the outermost one the intent is settled if it can be."""
@@ -180,9 +188,9 @@ class Intents:
             self._waits()
             return
         self._settle(intent, frame.evidence, outcome)
-        if frame.payloads is not None and not intent.by_payload:
-            for payload in frame.payloads:
-                self.pending.remove(payload, frame)
+        if intent.payloads is not None and not intent.by_payload:
+            for payload in intent.payloads:
+                self.pending.remove(payload, intent)
 
     # -- the delivery ---------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from .model import CONTENT, LIMIT, OPAQUE, STRONG, UNREADABLE, Evidence, Princip
 
 _OWNER, _USER, _ACTOR, _EVENT, _CLAIM = 1, 2, 4, 8, 16
 _MAX_EVENT: Final = 64
+_NO_RANK: Final = 1_000
 _KNOWN: Final = 65_536
 _new: Final = tuple.__new__  # a named tuple without the detour over its Python constructor
 
@@ -51,29 +52,48 @@ _LIMIT: Final = Reading(None, False, "", LIMIT)
 class _Field:
     """What one named field means: its roles, what kind of identifier it holds, what is below."""
 
-    __slots__ = ("below", "kind", "path", "role")
+    __slots__ = ("below", "evidence", "kind", "path", "rank", "role")
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.role = 0
+        self.rank = 0  # among event fields: the lowest one present names the event
         self.kind = "id"
         self.below: _Level | None = None
+        # Text value -> payload evidence: the same few people appear again and again.
+        self.evidence: dict[str, Evidence | None] = {}
+
+    def owner(self, value: object) -> Evidence | None:
+        """Payload evidence for an identifier in this field."""
+        if type(value) is str:
+            try:
+                return self.evidence[value]
+            except KeyError:
+                if len(self.evidence) >= _KNOWN:
+                    self.evidence.clear()
+                found = self.evidence[value] = self._evidence(value)
+                return found
+        return self._evidence(value)
+
+    def _evidence(self, value: object) -> Evidence | None:
+        who = principal(value, self.kind)
+        return None if who is None else Evidence("payload", who, CONTENT, self.path, STRONG)
 
 
 _Level = dict[str, _Field]
 
 
-def _declare(level: _Level, path: str, role: int, kind: str = "id", prefix: str = "") -> None:
+def _declare(level: _Level, path: str, role: int, kind: str = "id", prefix: str = "") -> _Field:
     head, _, rest = path.partition(".")
     field = level.setdefault(head, _Field(prefix + head))
     if rest:
         if field.below is None:
             field.below = {}
-        _declare(field.below, rest, role, kind, f"{prefix}{head}.")
-    else:
-        if not field.role:
-            field.kind = kind
-        field.role |= role
+        return _declare(field.below, rest, role, kind, f"{prefix}{head}.")
+    if not field.role:
+        field.kind = kind
+    field.role |= role
+    return field
 
 
 def _shape(level: _Level, name: str) -> Any:
@@ -87,10 +107,6 @@ def _shape(level: _Level, name: str) -> Any:
             inner = _shape(field.below, f"{name}_{head}")
             fields[head] = Union[inner, str, int, float, bool, None, list[Any]]  # noqa: UP007
     return TypedDict(name, fields, total=False)  # type: ignore[operator]
-
-
-def _payload(field: _Field, who: Principal) -> Evidence:
-    return Evidence("payload", who, CONTENT, field.path, STRONG)
 
 
 class Reader:
@@ -125,39 +141,40 @@ class Reader:
             _declare(root, path, _ACTOR)
         for name in naming.CLAIM_FIELDS:
             _declare(root, name, _CLAIM)
-        self._events = event or naming.EVENT_FIELDS
-        for path in self._events:
-            _declare(root, path, _EVENT)
+        for rank, path in enumerate(event or naming.EVENT_FIELDS):
+            _declare(root, path, _EVENT).rank = rank
         self._root = root
         self._limit = limit
-        self._decoder = msgspec.json.Decoder(_shape(root, "Message"))
-        # (path, value) -> payload evidence: the same few people appear again and again.
-        self._known: dict[tuple[str, str | int], Evidence | None] = {}
+        self._decode = msgspec.json.Decoder(_shape(root, "Message")).decode
 
     def read(self, message: object, *, claims: bool = False) -> Reading:
         """Read a message as the application holds it or as it goes over the wire."""
-        if type(message) is dict:
+        kind = type(message)
+        if kind is dict:
             return self._fields(message, claims)
+        if kind is str or kind is bytes:
+            return self._text(message, claims)
         if isinstance(message, str):
             return self._text(str.__str__(message), claims)
         if isinstance(message, (bytes, bytearray, memoryview)):
-            return self._text(bytes(message) if len(message) <= self._limit else message, claims)
+            return self._text(message, claims)
         fields = self._object(message, self._root)
         return _NOTHING if fields is None else self._fields(fields, claims)
 
-    def _text(self, text: str | bytes | bytearray | memoryview, claims: bool) -> Reading:
+    def _text(self, text: Any, claims: bool) -> Reading:
         if len(text) > self._limit:
             return _LIMIT
         try:
-            fields = self._decoder.decode(text)
+            fields = self._decode(text)
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
             return self._odd_text(text, claims)
         return self._fields(fields, claims)
 
     def _odd_text(self, text: Any, claims: bool) -> Reading:
         """Not a JSON object, or JSON that only the standard library takes (such as NaN)."""
-        head = text[:64].lstrip()
-        if head[:1] not in ("{", b"{"):
+        if isinstance(text, memoryview):
+            text = text.tobytes()
+        if text[:64].lstrip()[:1] not in ("{", b"{"):
             return _OPAQUE
         try:
             fields = json.loads(text)
@@ -165,64 +182,45 @@ class Reader:
             return _UNREADABLE
         return self._fields(fields, claims) if type(fields) is dict else _OPAQUE
 
-    def _fields(self, fields: dict[Any, Any], claims: bool) -> Reading:
+    # One loop, because it runs over the fields of every message twice.
+    def _fields(self, fields: Any, claims: bool) -> Reading:  # noqa: C901, PLR0912
         owner: Evidence | None = None
         user: Evidence | None = None
         claim: Principal | None = None
         actor = False
-        events: dict[str, str] | None = None
-        event = ""
-        todo: list[tuple[dict[Any, Any], _Level]] | None = None
+        event, rank = "", _NO_RANK
+        below: list[tuple[dict[Any, Any], _Level]] = []
         level = self._root
         while True:
             for name, value in fields.items():
                 # Only exact strings: hashing or comparing another key might run its code.
-                field = level.get(name) if type(name) is str else None
-                if field is None or value is None:
+                if value is None or type(name) is not str or name not in level:
                     continue
+                field = level[name]
                 role = field.role
-                if role & _EVENT and type(value) is str and len(value) <= _MAX_EVENT:
-                    if events is None:
-                        event, events = value, {field.path: value}
-                    else:
-                        events[field.path] = value
-                if role & _USER and user is None:
-                    user = self._evidence(field, value)
-                if role & _OWNER and owner is None:
-                    owner = self._evidence(field, value)
-                if role & _ACTOR:
+                if role & _EVENT:
+                    if field.rank < rank and type(value) is str and len(value) <= _MAX_EVENT:
+                        event, rank = value, field.rank
+                elif role & _USER:
+                    if user is None:
+                        user = field.owner(value)
+                elif role & _OWNER:
+                    if owner is None:
+                        owner = field.owner(value)
+                elif role & _ACTOR:
                     actor = True
                 if claims and role & _CLAIM and claim is None:
                     claim = principal(value)
-                if field.below is not None:
+                if field.below is not None and value:
                     inner = value if type(value) is dict else self._object(value, field.below)
                     if inner is not None:
-                        if todo is None:
-                            todo = []
-                        todo.append((inner, field.below))
-            if not todo:
+                        below.append((inner, field.below))
+            if not below:
                 break
-            fields, level = todo.pop(0)
-        if events is not None and len(events) > 1:
-            event = next(events[name] for name in self._events if name in events)
+            fields, level = below.pop()
         if owner is None and not actor:
             return _new(Reading, (user, user is not None, event, "", claim))
         return _new(Reading, (owner, False, event, "", claim))
-
-    def _evidence(self, field: _Field, value: object) -> Evidence | None:
-        if type(value) is not str and type(value) is not int:
-            who = principal(value, field.kind)
-            return None if who is None else _payload(field, who)
-        key = (field.path, value)
-        try:
-            return self._known[key]
-        except KeyError:
-            who = principal(value, field.kind)
-            found = None if who is None else _payload(field, who)
-            if len(self._known) >= _KNOWN:
-                self._known.clear()
-            self._known[key] = found
-            return found
 
     def _object(self, message: object, level: _Level) -> dict[Any, Any] | None:
         """The named fields of a model instance, read without running its code."""

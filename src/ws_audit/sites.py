@@ -33,15 +33,14 @@ def caller(depth: int) -> Site:
 def site_text(site: Site, fallback: str) -> str:
     """module:function:line; for a call by the event loop the hooked function itself."""
     module, code, line = site
-    if module.partition(".")[0] in _MACHINERY:
-        return f"{fallback}:0" if fallback != NONE else NONE
-    key = (code, line)
-    text = _texts.get(key)
+    text = _texts.get((code, line))
     if text is None:
+        if module.partition(".")[0] in _MACHINERY:
+            return fallback
         if len(_texts) >= _ENTRIES:
             _texts.clear()
         name = getattr(code, "co_qualname", code.co_name).replace("<locals>.", "")
-        text = _texts[key] = f"{module}:{name}:{line}"
+        text = _texts[code, line] = f"{module}:{name}:{line}"
     return text
 
 

@@ -10,26 +10,23 @@ stated, and never guess: what is ambiguous joins nothing.
 
 from __future__ import annotations
 
-import sys
 import weakref
-from collections import OrderedDict
+from sys import getsizeof
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .intents import Frame
+    from .intents import Frame, Intent
     from .model import Evidence
 
 # Types that take no weak reference: their identity is safe only while we hold them.
 _HELD: Final = (dict, list, str, bytes, tuple)
 
 
-class _Pending(NamedTuple):
-    keep: object  # the object itself, or a weak reference to it
-    frame: Frame | None  # None: pending for two intents, joins neither
-    expires_ns: int
-    size: int
+# (the object or a weak reference to it, the hook call it passed or None when it is pending
+# for two intents and joins neither, when it expires, its size)
+_Pending = tuple[object, "Frame | None", int, int]
 
 
 class PendingPayloads:
@@ -40,7 +37,7 @@ class PendingPayloads:
     BYTES: Final = 16 * 1024 * 1024
 
     def __init__(self) -> None:
-        self._entries: OrderedDict[int, _Pending] = OrderedDict()
+        self._entries: dict[int, _Pending] = {}  # in order of insertion, so of expiry
         self._bytes = 0
 
     def __len__(self) -> int:
@@ -53,73 +50,78 @@ class PendingPayloads:
         passes hooks of the same intent side by side (a fan-out) for the intent as a whole.
         """
         key = id(payload)
-        held = type(payload) in _HELD
         entry = self._entries.get(key)
-        if entry is not None and self._is(entry, payload):
-            known = entry.frame
-            if known is None or known is frame or frame.inside(known):
-                joined = None if known is None else frame
-            else:
-                joined = known.root if known.intent is frame.intent else None
-            self._entries[key] = entry._replace(frame=joined)
-            return True
-        if held:
-            keep: object = payload
+        if entry is not None:
+            if _is(entry[0], payload):
+                self._entries[key] = (entry[0], _both(entry[1], frame), *entry[2:])
+                return True
+            self._drop(key)
+        keep: object = payload
+        size = 0
+        if type(payload) in _HELD:
+            size = getsizeof(payload)
+            if size > self.BYTES:
+                return False
         else:
             try:
                 keep = weakref.ref(payload)
             except TypeError:
                 return False
-        size = sys.getsizeof(payload) if held else 0
-        if size > self.BYTES:
-            return False
-        while self._entries and (
-            len(self._entries) >= self.ENTRIES or self._bytes + size > self.BYTES
-        ):
-            self._drop(next(iter(self._entries)))
-        self._drop(key)
-        self._entries[key] = _Pending(keep, frame, now_ns + self.SECONDS * 1_000_000_000, size)
         self._bytes += size
+        self._entries[key] = (keep, frame, now_ns + self.SECONDS * 1_000_000_000, size)
+        while len(self._entries) > self.ENTRIES or self._bytes > self.BYTES:
+            if not self._drop_oldest():
+                break
         return True
 
     def find(self, payload: object) -> Frame | None:
         """Where the one intent saw the object that is pending for it."""
         entry = self._entries.get(id(payload))
-        if entry is None or not self._is(entry, payload):
-            return None
-        return entry.frame
+        return entry[1] if entry is not None and _is(entry[0], payload) else None
 
-    def remove(self, payload_id: int, frame: Frame) -> None:
+    def remove(self, payload_id: int, intent: Intent) -> None:
         """Nothing more is expected of this payload (its event was delivered inside the call)."""
         entry = self._entries.get(payload_id)
-        if entry is not None and entry.frame is not None and entry.frame.intent is frame.intent:
+        if entry is not None and entry[1] is not None and entry[1].intent is intent:
             self._drop(payload_id)
 
     def expire(self, now_ns: int) -> None:
         """Drop what is older than 10 s."""
         while self._entries:
             try:
-                key, entry = next(iter(self._entries.items()))
-            except (RuntimeError, StopIteration):  # another thread changed it: next time
+                entry = self._entries[next(iter(self._entries))]
+            except (RuntimeError, StopIteration, KeyError):  # another thread was at it: next time
                 break
-            if entry.expires_ns > now_ns:
+            if entry[2] > now_ns or not self._drop_oldest():
                 break
-            self._drop(key)
 
     def clear(self) -> None:
         """Forget everything (after a fork)."""
         self._entries.clear()
         self._bytes = 0
 
-    @staticmethod
-    def _is(entry: _Pending, payload: object) -> bool:
-        keep = entry.keep
-        return keep is payload or (type(keep) is weakref.ref and keep() is payload)
+    def _drop_oldest(self) -> bool:
+        try:
+            self._drop(next(iter(self._entries)))
+        except (RuntimeError, StopIteration):
+            return False
+        return True
 
     def _drop(self, key: int) -> None:
         entry = self._entries.pop(key, None)
         if entry is not None:
-            self._bytes -= entry.size
+            self._bytes -= entry[3]
+
+
+def _is(keep: object, payload: object) -> bool:
+    return keep is payload or (type(keep) is weakref.ref and keep() is payload)
+
+
+def _both(known: Frame | None, frame: Frame) -> Frame | None:
+    """What a payload stands for that has passed both hook calls."""
+    if known is None or known is frame or frame.inside(known):
+        return None if known is None else frame
+    return known.root if known.intent is frame.intent else None
 
 
 class Instance(NamedTuple):

@@ -11,7 +11,7 @@ It must never change an argument or a result, and never keep one longer than the
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ws_audit.identity import describe, find_cell
 from ws_audit.model import (
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from ws_audit.sink import Sink
 
     from .instances import Created
+
+_KNOWN: Final = 65_536
 
 Read = Callable[[tuple[Any, ...], dict[str, Any]], Any]
 
@@ -92,13 +94,16 @@ class SendHook:
     ) -> None:
         names = method.parameters
         self._kind = method.kind
-        self._name = f"{function.__module__}:{function.__qualname__}"
+        line = function.__code__.co_firstlineno
+        self._name = f"{function.__module__}:{function.__qualname__}:{line}"
         self._recipient = parameter(function, names.recipient)
         self._recipient_kind = names.recipient_kind
         self._source = f"{method.name}.{names.recipient}"
         self._payload = parameter(function, names.payload)
         self._event = parameter(function, names.event)
         self._room = names.room is not None
+        # Text value -> evidence: the same few people are sent to again and again.
+        self._arguments: dict[str, Evidence | None] = {}
         self._created = created
         self._intents = intents
         self._read = reader.read
@@ -123,12 +128,13 @@ class SendHook:
         if self._room:
             frame.room = True
         if self._recipient is not None:
-            who = whom(self._recipient(args, kwargs), self._recipient_kind)
-            if who is not None:
+            argument = self._argument(self._recipient(args, kwargs))
+            if argument is not None:
                 # A broadcast's inner argument names each recipient in turn: it can dissent,
                 # but that it agrees proves nothing of the message.
-                attests = intent.kind != BROADCAST
-                evidence.append(Evidence("argument", who, CALL, self._source, STRONG, attests))
+                if intent.kind == BROADCAST:
+                    argument = argument._replace(attests=False)
+                evidence.append(argument)
         if owner is not None:
             evidence.append(owner)
         named = self._event(args, kwargs) if self._event is not None else None
@@ -146,6 +152,21 @@ class SendHook:
                 self._intents.expect(frame, payload)
         if intent.event == NONE and type(named) is str and named:
             intent.event = self._events.label(named)
+
+    def _argument(self, value: object) -> Evidence | None:
+        if type(value) is not str:
+            return self._new_argument(value)
+        try:
+            return self._arguments[value]
+        except KeyError:
+            if len(self._arguments) >= _KNOWN:
+                self._arguments.clear()
+            found = self._arguments[value] = self._new_argument(value)
+            return found
+
+    def _new_argument(self, value: object) -> Evidence | None:
+        who = whom(value, self._recipient_kind)
+        return None if who is None else Evidence("argument", who, CALL, self._source, STRONG)
 
     def after(self, frame: Frame, result: Any, error: BaseException | None) -> None:
         self._intents.leave(frame, error)

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from ws_audit import naming
 from ws_audit.identity import describe, peek
 from ws_audit.model import CONSTRUCT, NONE, RECORD_VERSION, STRONG, Creation, Evidence, Principal
 from ws_audit.sites import Site, caller, site_text
+from ws_audit.tables import Instance
 
 if TYPE_CHECKING:
     from types import FunctionType
@@ -27,13 +28,6 @@ if TYPE_CHECKING:
     from ws_audit.tally import Tally
 
 Parent = Callable[[], tuple[int, int, bool]]
-
-
-class Seen(NamedTuple):
-    """A call's receiver: its class's label, and the owner it was built for."""
-
-    manager: str
-    owner: Evidence | None
 
 
 class Created:
@@ -52,14 +46,14 @@ class Created:
         self._record = record
         self.parent: Parent | None = None
 
-    def of(self, args: tuple[Any, ...]) -> Seen:
+    def of(self, args: tuple[Any, ...]) -> Instance:
         """The receiver of a method call; an instance made before the patch counts now."""
         instance = args[0] if args else None
         known = self._instances.find(instance)
         if known is not None:
-            return Seen(known.manager, known.owner)
+            return known
         if isinstance(instance, type):  # a class method: no instance, no owner
-            return Seen(self._label(instance), None)
+            return Instance(self._label(instance), None, None)
         return self.add(instance, owner_of(instance), 0, None, "")
 
     def add(
@@ -69,7 +63,7 @@ class Created:
         duration_ns: int,
         site: Site | None,
         function: str,
-    ) -> Seen:
+    ) -> Instance:
         """Count an instance once and follow it weakly."""
         manager = self._label(type(instance))
         if self._instances.add(instance, manager, owner):
@@ -88,7 +82,7 @@ class Created:
                     *parent,
                 )
             )
-        return Seen(manager, owner)
+        return Instance(manager, owner, None)
 
     def site(self, depth: int) -> str:
         """module:function:line of the application frame `depth` wrappers above the caller."""
@@ -103,7 +97,8 @@ class CreateHook:
     def __init__(self, function: FunctionType, method: Method, created: Created) -> None:
         code = function.__code__
         self._names = code.co_varnames[1 : code.co_argcount]
-        self._name = f"{function.__module__}:{function.__qualname__}"
+        line = function.__code__.co_firstlineno
+        self._name = f"{function.__module__}:{function.__qualname__}:{line}"
         self._created = created
 
     def before(
