@@ -12,6 +12,7 @@ no framework.
 from __future__ import annotations
 
 import re
+import sys
 from hashlib import blake2b
 from types import GetSetDescriptorType, MemberDescriptorType
 from typing import Any, Final
@@ -30,6 +31,7 @@ _UUID: Final = re.compile(
 _EMAIL: Final = re.compile(r"[^@\s]{1,64}@[^@\s]{1,255}\.[^@\s.]{2,63}")
 _SUBJECT: Final = re.compile(r"[A-Za-z][\w.-]*\|")  # provider|id, as identity providers issue it
 _MAX_LENGTH: Final = 256  # a longer identifier is a token or text, no user id
+_MAX_BYTES: Final = 4 * _MAX_LENGTH
 _NOBODY: Final = frozenset({"", "none", "null", "anonymous", "undefined", "guest"})
 
 _canonical: dict[tuple[str, str], Principal | None] = {}
@@ -47,10 +49,11 @@ def principal(value: object, kind: str = "id", tenant: str | None = None) -> Pri
         if type(value) is int:
             value = str(value) if -(1 << 63) <= value < 1 << 64 else ""
         elif type(value) is bytes:
-            value = value[: _MAX_LENGTH + 1].decode("utf-8", "replace")
-        elif type(value).__module__ == "uuid" and type(value).__name__ == "UUID":
+            # Escaped, not replaced: two ids that are no text must not become the same one.
+            value = value.decode("utf-8", "backslashreplace") if len(value) <= _MAX_BYTES else ""
+        elif type(value) is getattr(sys.modules.get("uuid"), "UUID", None):
             value = str(value)
-        elif isinstance(value, str):
+        elif is_a(value, str):
             value = str.__str__(value)  # a str subclass: its text, not its methods
         else:
             return None
@@ -101,15 +104,20 @@ def compare(one: Principal, other: Principal) -> int:
 def agree(held: Evidence, other: Principal) -> int:
     """Compare `other` with a connection's principal and, where that can't be, its aliases."""
     result = compare(held.principal, other)
-    if result == INCOMPARABLE:
-        for alias in held.aliases:
-            result = compare(alias, other)
-            if result != INCOMPARABLE:
-                return result
+    for alias in held.aliases:
+        if result == SAME:
+            break
+        # A second id of the same person may agree where the first one can't, or seems not to.
+        result = compare(alias, other) or result
     return result
 
 
 # --- reading without running application code ----------------------------------------------
+
+
+def is_a(value: object, kinds: type | tuple[type, ...]) -> bool:
+    """`isinstance` that asks the type alone: `__class__` of a lazy object is application code."""
+    return issubclass(type(value), kinds)
 
 
 def peek(value: object, name: str) -> object:
@@ -118,8 +126,8 @@ def peek(value: object, name: str) -> object:
     Dict subclasses are read with dict's own method, instances through their `__dict__` or
     a slot's C descriptor. Nothing of the application runs.
     """
-    if isinstance(value, dict):
-        return dict.get(value, name)
+    if is_a(value, dict):
+        return dict.get(value, name)  # type: ignore[call-overload,no-any-return]
     kind = type(value)
     namespace = _getter(kind, "__dict__", GetSetDescriptorType)
     if namespace is not None:
@@ -135,13 +143,15 @@ def peek(value: object, name: str) -> object:
     return None
 
 
+# Past what a metaclass may have put before them.
 _mro = type.__dict__["__mro__"].__get__
+_namespace = type.__dict__["__dict__"].__get__
 
 
 def _getter(kind: type, name: str, expected: type) -> Any:
     """The C descriptor a type has under `name`; None if it has another sort, or none."""
     for base in _mro(kind):
-        found = base.__dict__.get(name)
+        found = _namespace(base).get(name)
         if found is not None:
             return found if type(found) is expected else None
     return None
@@ -152,7 +162,7 @@ def describe(value: object, fields: dict[str, str] = naming.USER_FIELDS) -> list
     direct = principal(value)
     if direct is not None:
         return [direct]
-    if value is None or isinstance(value, (str, bytes, int, float, list, tuple, set)):
+    if value is None or is_a(value, (str, bytes, int, float, list, tuple, set)):
         return []
     tenant = None
     for name in naming.TENANT_FIELDS:
@@ -250,10 +260,10 @@ class Cell:
 
 def find_cell(value: object) -> tuple[Cell, dict[str, Any]] | None:
     """The cell and scope of a connection object: a framework's socket, or what keeps one."""
-    if value is None or isinstance(value, (str, bytes, int, float)):
+    if value is None or is_a(value, (str, bytes, int, float)):
         return None
     found = _scope_cell(value)
-    if found is None and not isinstance(value, dict):
+    if found is None and not is_a(value, dict):
         for name in naming.SOCKET_ATTRIBUTES:
             inner = peek(value, name)
             if inner is not None:
@@ -264,17 +274,17 @@ def find_cell(value: object) -> tuple[Cell, dict[str, Any]] | None:
 
 
 def _scope_cell(value: object) -> tuple[Cell, dict[str, Any]] | None:
-    scope = value if isinstance(value, dict) else peek(value, "scope")
-    if isinstance(scope, dict):
+    scope: Any = value if is_a(value, dict) else peek(value, "scope")
+    if is_a(scope, dict):
         cell = dict.get(scope, CELL_KEY)
         if type(cell) is Cell:
             return cell, scope
     return None
 
 
-def claim_of(parameters: object, source: str) -> Evidence | None:
+def claim_of(parameters: Any, source: str) -> Evidence | None:
     """Connection evidence from path or query parameters: only a claim, hence weak."""
-    if not isinstance(parameters, dict):
+    if not is_a(parameters, dict):
         return None
     for name in naming.CLAIM_PARAMETERS:
         found = principal(dict.get(parameters, name), naming.RECIPIENTS.get(name, "id"))
