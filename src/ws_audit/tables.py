@@ -124,6 +124,9 @@ def _both(known: Frame | None, frame: Frame) -> Frame | None:
     return known.root if known.intent is frame.intent else None
 
 
+NEW, KNOWN, UNFOLLOWED = "new", "known", "unfollowed"
+
+
 class Instance(NamedTuple):
     """What is known of one live manager instance: its class's label and whom it was built for."""
 
@@ -148,16 +151,16 @@ class Instances:
             return None
         return known
 
-    def add(self, instance: object, manager: str, owner: Evidence | None) -> bool:
-        """Remember an instance; True if it was not known before and is now followed."""
+    def add(self, instance: object, manager: str, owner: Evidence | None) -> str:
+        """Remember an instance: NEW, KNOWN, or UNFOLLOWED where it takes no weak reference."""
         key = id(instance)
         known = self.find(instance)
         if known is not None:
             if owner is not None and known.owner is None:
                 self._known[key] = known._replace(owner=owner)
-            return False
+            return KNOWN
         if len(self._known) >= self.ENTRIES:
-            return False
+            return UNFOLLOWED
         try:
             gone = self._gone
 
@@ -169,9 +172,9 @@ class Instances:
             known_entries = self._known
             ref = weakref.ref(instance, forget)
         except TypeError:
-            return False  # __slots__ without __weakref__: counted when made, not followed
+            return UNFOLLOWED  # __slots__ without __weakref__: counted when made, not followed
         self._known[key] = Instance(manager, owner, ref)
-        return True
+        return NEW
 
     def clear(self) -> None:
         """Forget everything (after a fork the child's instances are its own)."""

@@ -54,20 +54,30 @@ class Created:
             return known
         if isinstance(instance, type):  # a class method: no instance, no owner
             return Instance(self._label(instance), None, None)
-        return self.add(instance, owner_of(instance), 0, None, "")
+        return self.add(instance, owner_of(instance))
 
     def add(
         self,
         instance: object,
         owner: Evidence | None,
-        duration_ns: int,
-        site: Site | None,
-        function: str,
+        duration_ns: int = 0,
+        site: Site | None = None,
+        function: str = "",
+        *,
+        made: bool = False,
     ) -> Instance:
-        """Count an instance once and follow it weakly."""
+        """Count an instance once and follow it weakly.
+
+        `made` says that its outermost constructor has just returned: what can't be followed
+        is counted then and only then.
+        """
         manager = self._label(type(instance))
-        if self._instances.add(instance, manager, owner):
+        status = self._instances.add(instance, manager, owner)
+        if status == NEW or (status == UNFOLLOWED and made):
             self._tally.add(("created", manager))
+            self._tally.add(("followed", manager))
+            if status == NEW:
+                self._tally.add(("followed", manager))
             parent = self.parent() if self.parent is not None else (0, 0, False)
             self._record(
                 Creation(
@@ -100,6 +110,7 @@ class CreateHook:
         line = function.__code__.co_firstlineno
         self._name = f"{function.__module__}:{function.__qualname__}:{line}"
         self._created = created
+        self._function = function
 
     def before(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -119,7 +130,23 @@ class CreateHook:
         if error is None:
             instance, owner, started, site = state
             duration = time.perf_counter_ns() - started
-            self._created.add(instance, owner or owner_of(instance), duration, site, self._name)
+            self._created.add(
+                instance,
+                owner or owner_of(instance),
+                duration,
+                site,
+                self._name,
+                made=_first(type(instance), "__init__") is self._function,
+            )
+
+
+def _first(cls: type, name: str) -> object:
+    """What a class's outermost `name` was before we wrapped it."""
+    for base in cls.__mro__:
+        found = base.__dict__.get(name)
+        if found is not None:
+            return getattr(found, "__wrapped__", None)
+    return None
 
 
 def owner_of(instance: object) -> Evidence | None:
