@@ -149,7 +149,8 @@ def classes_of(module: ModuleType) -> list[type]:
 
 def _collect(names: Mapping[str, Any], module: str, found: list[type], depth: int) -> None:
     for value in list(names.values()):
-        if isinstance(value, type) and value.__module__ == module and value not in found:
+        # `type(value)`, not `isinstance`: a lazy global would be made to load itself.
+        if issubclass(type(value), type) and value.__module__ == module and value not in found:
             found.append(value)
             if depth < 3:
                 _collect(value.__dict__, module, found, depth + 1)
@@ -158,9 +159,9 @@ def _collect(names: Mapping[str, Any], module: str, found: list[type], depth: in
 def is_realtime(module: ModuleType, taken: set[type] | frozenset[type] = frozenset()) -> bool:
     """Whether a module's names show real-time code: a framework's, or a class already taken."""
     for value in list(vars(module).values()):
-        owner = value.__name__ if isinstance(value, ModuleType) else None
-        if owner is None and isinstance(value, (type, FunctionType)):
-            if isinstance(value, type) and value in taken:
+        owner = value.__name__ if type(value) is ModuleType else None
+        if owner is None and issubclass(type(value), (type, FunctionType)):
+            if issubclass(type(value), type) and value in taken:
                 return True
             owner = value.__module__
         if isinstance(owner, str) and owner.partition(".")[0] in naming.REALTIME_MODULES:
@@ -172,13 +173,13 @@ def event_names(module: ModuleType) -> set[str]:
     """String constants of a module's functions and classes that look like event names."""
     found: set[str] = set()
     for value in list(vars(module).values()):
-        if isinstance(value, FunctionType) and value.__module__ == module.__name__:
+        if type(value) is FunctionType and value.__module__ == module.__name__:
             _constants(value.__code__, found)
         elif type(value) is str and _EVENT_NAME.fullmatch(value):
             found.add(value)
     for cls in classes_of(module):
         for value in list(cls.__dict__.values()):
-            if isinstance(value, FunctionType):
+            if type(value) is FunctionType:
                 _constants(value.__code__, found)
             elif type(value) is str and _EVENT_NAME.fullmatch(value):
                 found.add(value)
@@ -201,8 +202,9 @@ def _methods(cls: type) -> Iterable[Method]:
             continue
         if name.startswith("__"):
             continue
-        function = value.__func__ if isinstance(value, (staticmethod, classmethod)) else value
-        if isinstance(function, FunctionType):
+        shell = issubclass(type(value), (staticmethod, classmethod))
+        function = value.__func__ if shell else value
+        if type(function) is FunctionType:
             kind = method_kind(name)
             if kind is not None:
                 yield Method(name, kind, parameters(kind, name, signature(function)[1:]))
@@ -237,7 +239,7 @@ def _inherits_manager(cls: type) -> bool:
 
 def _mentions_socket(cls: type) -> bool:
     for value in list(cls.__dict__.values()):
-        if isinstance(value, FunctionType):
+        if type(value) is FunctionType:
             for _, annotation in signature(value):
                 if _SOCKET_TYPE.search(annotation):
                     return True

@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple, TypedDict, Union
 import msgspec
 
 from . import naming
-from .identity import peek, principal
+from .identity import is_a, peek, principal
 from .model import CONTENT, LIMIT, OPAQUE, STRONG, UNREADABLE, Evidence, Principal
 
 _OWNER, _USER, _ACTOR, _EVENT, _CLAIM = 1, 2, 4, 8, 16
@@ -154,9 +154,9 @@ class Reader:
             return self._fields(message, claims)
         if kind is str or kind is bytes:
             return self._text(message, claims)
-        if isinstance(message, str):
+        if is_a(message, str):
             return self._text(str.__str__(message), claims)
-        if isinstance(message, (bytes, bytearray, memoryview)):
+        if is_a(message, (bytes, bytearray, memoryview)):
             return self._text(message, claims)
         fields = self._object(message, self._root)
         return _NOTHING if fields is None else self._fields(fields, claims)
@@ -224,7 +224,7 @@ class Reader:
 
     def _object(self, message: object, level: _Level) -> dict[Any, Any] | None:
         """The named fields of a model instance, read without running its code."""
-        if message is None or isinstance(message, (str, int, float, bytes, list, tuple, set)):
+        if message is None or is_a(message, (str, int, float, bytes, list, tuple, set)):
             return None
         fields: dict[Any, Any] = {}
         for name in level:

@@ -121,9 +121,10 @@ class Runtime:
 
     def singletons(self, module: ModuleType) -> None:
         """Count module-level instances of manager classes that were made before the patch."""
-        taken = tuple(self.installer.targets)
+        taken = self.installer.targets
         for value in list(vars(module).values()):
-            if not isinstance(value, type) and issubclass(type(value), taken):
+            # By its type alone: a lazy global's `__class__`, an ABC's hook are not ours to run.
+            if any(base in taken for base in type(value).__mro__):
                 self.created.of((value,))
 
     # -- serving --------------------------------------------------------------------------------

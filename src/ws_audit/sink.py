@@ -150,7 +150,7 @@ class Sink:
 
     def _session(self, scope: dict[str, Any]) -> Evidence | None:
         session = scope.get("session")
-        return self._paths.read(scope, "session", session) if session else None
+        return self._paths.read(scope, "session", session)
 
     # -- messages -----------------------------------------------------------------------------
 

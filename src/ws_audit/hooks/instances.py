@@ -18,13 +18,12 @@ from ws_audit import naming
 from ws_audit.identity import describe, peek
 from ws_audit.model import CONSTRUCT, NONE, RECORD_VERSION, STRONG, Creation, Evidence, Principal
 from ws_audit.sites import Site, caller, site_text
-from ws_audit.tables import Instance
+from ws_audit.tables import NEW, UNFOLLOWED, Instance, Instances
 
 if TYPE_CHECKING:
     from types import FunctionType
 
     from ws_audit.classify import Method
-    from ws_audit.tables import Instances
     from ws_audit.tally import Tally
 
 Parent = Callable[[], tuple[int, int, bool]]
@@ -75,7 +74,6 @@ class Created:
         status = self._instances.add(instance, manager, owner)
         if status == NEW or (status == UNFOLLOWED and made):
             self._tally.add(("created", manager))
-            self._tally.add(("followed", manager))
             if status == NEW:
                 self._tally.add(("followed", manager))
             parent = self.parent() if self.parent is not None else (0, 0, False)

@@ -35,9 +35,10 @@ class Connection:
         """A message to the server: judged if it is one to the client."""
         if message["type"] != "websocket.send":
             return None
-        text = message.get("text")
-        if text is None:
-            content = message.get("bytes") or b""
+        # Servers send `bytes` if both are there.
+        content, text = message.get("bytes"), message.get("text")
+        if content is not None or text is None:
+            content = content or b""
             return self._sink.outbound(self._cell, self._scope, content, len(content))
         size = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
         return self._sink.outbound(self._cell, self._scope, text, size)
