@@ -127,7 +127,7 @@ def peek(value: object, name: str) -> object:
     a slot's C descriptor. Nothing of the application runs.
     """
     if is_a(value, dict):
-        return dict.get(value, name)  # type: ignore[call-overload,no-any-return]
+        return dict.get(value, name)  # type: ignore[call-overload]
     kind = type(value)
     namespace = _getter(kind, "__dict__", GetSetDescriptorType)
     if namespace is not None:
