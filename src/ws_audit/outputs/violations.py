@@ -158,7 +158,7 @@ class Violations:
         message = summary(told)
         while True:
             line = json.dumps(
-                {"severity": severity, "message": message, "ws_audit": told},
+                {"severity": severity, "message": message, "incident": told},
                 separators=(",", ":"),
             )
             if len(line) < _LINE or not (_halve(told, "pairs") or _halve(told, "trace_ids")):
