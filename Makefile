@@ -61,7 +61,7 @@ format: setup
 	$(BIN)/ruff format
 
 bench: setup
-	$(BIN)/python benchmarks/inline.py
+	$(BIN)/python -m benchmarks.inline
 
 check: lint test
 
