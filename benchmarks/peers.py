@@ -57,7 +57,7 @@ class Connections:
 class DiscardedSpans(SpanExporter):
     """Takes spans off the processor and drops them."""
 
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:  # noqa: ARG002
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         return SpanExportResult.SUCCESS
 
 
@@ -66,13 +66,13 @@ class DiscardedMetrics(MetricExporter):
 
     def export(
         self,
-        metrics_data: MetricsData,  # noqa: ARG002
-        timeout_millis: float = 10_000,  # noqa: ARG002
-        **kwargs: Any,  # noqa: ARG002
+        metrics_data: MetricsData,
+        timeout_millis: float = 10_000,
+        **kwargs: Any,
     ) -> MetricExportResult:
         return MetricExportResult.SUCCESS
 
-    def force_flush(self, timeout_millis: float = 10_000) -> bool:  # noqa: ARG002
+    def force_flush(self, timeout_millis: float = 10_000) -> bool:
         return True
 
     def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:

@@ -15,6 +15,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from .bindings import Bindings
 from .classify import Method, Target, event_names
 from .drain import Drain
 from .hooks.calls import CONNECTS, SENDS, SendHook
@@ -77,7 +78,7 @@ class Runtime:
             self.drain.append,
             application_site,
             self.failed,
-            identity=settings.identity_connection,
+            Bindings(settings.identity_connection, settings.identity_tenant),
             max_connections=settings.limits_connections,
         )
         # Of the wrappers servers hold: it outlives patching and unpatching.

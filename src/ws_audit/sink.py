@@ -13,10 +13,9 @@ from __future__ import annotations
 
 from itertools import count
 from time import time_ns
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from . import naming
-from .identity import DIFFERENT, Cell, agree, claim_of, describe, evidence_of, peek, principal
+from .identity import DIFFERENT, Cell, agree
 from .judge import judge
 from .model import (
     ACCEPT,
@@ -45,6 +44,7 @@ from .model import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .bindings import Bindings
     from .intents import Frame, Intents
     from .payloads import Reader
     from .tally import Tally
@@ -78,7 +78,7 @@ class Sink:
         append: Callable[[Delivery], None],
         application_site: Callable[[], str],
         failed: Callable[[str, BaseException], None],
-        identity: tuple[str, ...] = (),
+        bindings: Bindings,
         max_connections: int = 100_000,
     ) -> None:
         self._read = reader.read
@@ -89,7 +89,7 @@ class Sink:
         self.violations: Violations | None = None  # set before a server can send anything
         self._application_site = application_site
         self._failed = failed
-        self._paths = _Paths(identity)
+        self._bindings = bindings
         self._connections = count(1)
         self._open = 0
         self._max_open = max_connections
@@ -113,18 +113,14 @@ class Sink:
     def resolve(self, cell: Cell, scope: dict[str, Any]) -> Evidence | None:
         """Whose connection this is, as far as its scope tells: authenticated, else claimed."""
         user = scope.get("user")
-        if user is not cell.user_seen:
+        if cell.held is None or user is not cell.user_seen:
             cell.user_seen = user
-            found = self._paths.read(scope, "user", user)
-            if found is not None:
-                self._offer(cell, found)
-        if cell.held is None:
-            found = self._session(scope)
+            found = self._bindings.from_scope(scope)
             if found is not None:
                 self._offer(cell, found)
             elif not cell.claims_read:
                 cell.claims_read = True
-                cell.claimed = _claims(scope)
+                cell.claimed = self._bindings.claimed(scope)
         return cell.held or cell.claimed
 
     def bind(self, cell: Cell, scope: dict[str, Any], evidence: Evidence, site: str = "") -> None:
@@ -134,7 +130,7 @@ class Sink:
 
     def dependency(self, cell: Cell, scope: dict[str, Any], name: str, value: object) -> None:
         """A framework's dependency gave a value; it counts if its name says it is the user."""
-        found = self._paths.read(scope, f"dependency:{name}", value)
+        found = self._bindings.from_dependency(name, value)
         if found is not None:
             self.bind(cell, scope, found)
 
@@ -147,10 +143,6 @@ class Sink:
         dissent = cell.offer(evidence)
         if dissent is not None:
             self._event("rebound_connection", PROBABLE, cell, dissent, site)
-
-    def _session(self, scope: dict[str, Any]) -> Evidence | None:
-        session = scope.get("session")
-        return self._paths.read(scope, "session", session)
 
     # -- messages -----------------------------------------------------------------------------
 
@@ -311,80 +303,3 @@ def _outcome(error: BaseException | None) -> str:
     if name == "CancelledError":
         return CANCELLED
     return REFUSED if name == "IsolationViolation" else ERROR
-
-
-def _claims(scope: dict[str, Any]) -> Evidence | None:
-    found = claim_of(scope.get("path_params"), "path")
-    if found is None:
-        query = scope.get("query_string")
-        if query:
-            from urllib.parse import parse_qsl
-
-            pairs = parse_qsl(query.decode("latin-1")[:4096])
-            found = claim_of(dict(pairs), "query")
-    return found
-
-
-class _Path(NamedTuple):
-    root: str
-    steps: tuple[str, ...]
-
-
-class _Paths:
-    """Where authenticated users are kept: `scope.user.id`, `scope.session.user_id`,
-    `dependency:current_user.id`; without settings the usual places and names."""
-
-    def __init__(self, paths: tuple[str, ...]) -> None:
-        self._declared: list[_Path] = []
-        for given in paths:
-            path = given.removeprefix("scope.")
-            root, _, rest = path.partition(".")
-            self._declared.append(_Path(root, tuple(rest.split(".")) if rest else ()))
-
-    def read(self, scope: dict[str, Any], root: str, value: object) -> Evidence | None:
-        """Connection evidence in `value`, found under `root` (user, session, dependency:x)."""
-        if value is None:
-            return None
-        if self._declared:
-            for path in self._declared:
-                if path.root == root:
-                    found = self._follow(value, path)
-                    if found is not None:
-                        return found
-            return None
-        if root == "session":
-            return _session_evidence(value)
-        if root.startswith("dependency:"):
-            if root.partition(":")[2] not in naming.USER_DEPENDENCIES:
-                return None
-            return evidence_of(value, root)
-        if peek(value, "is_authenticated") is False:
-            return None
-        return evidence_of(value, f"scope.{root}")
-
-    @staticmethod
-    def _follow(value: object, path: _Path) -> Evidence | None:
-        source = ".".join((path.root, *path.steps))
-        holder: object = value
-        for step in path.steps[:-1]:
-            holder = peek(holder, step)
-        if not path.steps:
-            return evidence_of(value, source)
-        last = path.steps[-1]
-        who = principal(peek(holder, last), naming.USER_FIELDS.get(last, "id"))
-        if who is None:
-            return None
-        others = tuple(one for one in describe(holder) if one != who)
-        return Evidence("connection", who, ACCEPT, source, STRONG, True, others)
-
-
-def _session_evidence(session: object) -> Evidence | None:
-    for name in naming.SESSION_FIELDS:
-        who = principal(peek(session, name), naming.USER_FIELDS.get(name, "id"))
-        if who is not None:
-            return Evidence("connection", who, ACCEPT, f"session.{name}", STRONG)
-    for name in naming.SESSION_OBJECTS:
-        value = peek(session, name)
-        if value is not None:
-            return evidence_of(value, f"session.{name}")
-    return None

@@ -53,6 +53,7 @@ class Metrics:
         self._lock = threading.RLock()
         self._seen: Counts = {}
         self._cpu_seen = 0.0
+        self._newest: dict[tuple[str, str], int] = {}  # of all managers
         self._managers: set[str] = set()
         self._pairs: set[tuple[str, str]] = set()
         self._exemplars = "PROMETHEUS_MULTIPROC_DIR" not in os.environ
@@ -239,7 +240,8 @@ class Metrics:
             child.inc(delta, exemplar={"trace_id": trace_id})
         else:
             child.inc(delta)
-        self._last.labels(rule, severity, "false").set(time_ns / 1e9)
+        newest = self._newest[rule, severity] = max(time_ns, self._newest.get((rule, severity), 0))
+        self._last.labels(rule, severity, "false").set(newest / 1e9)
 
     def _event(self, manager: str, event: str) -> str:
         pair = (manager, event)
