@@ -84,6 +84,7 @@ class Runtime:
         # Of the wrappers servers hold: it outlives patching and unpatching.
         self.serving = Switch()
         self.installer = Installer(self._hook, Switch(), self.failed)
+        self.hooked: dict[str, ModuleType] = {}  # framework modules, by name
         self.outputs: Outputs | None = None
         self._lock = threading.RLock()
         self.drain.outputs([], self.start_outputs)
@@ -169,6 +170,7 @@ class Runtime:
     def rearm(self) -> None:
         """Patch again: a new switch, so that wrappers somebody kept stay plain calls."""
         self.serving.on = True
+        self.hooked = {}
         self.installer = Installer(self._hook, Switch(), self.failed)
 
     def failed(self, stage: str, fault: BaseException) -> None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ws_audit.incidents import Incident, Incidents
 from ws_audit.intents import getrandbits
-from ws_audit.model import CONFIRMED, PROBABLE, Delivery, Finding, Span
+from ws_audit.model import CONFIRMED, OTHER, PROBABLE, Delivery, Finding, Span
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,9 +74,10 @@ class Violations:
             incident = self.book.add(finding)
             pair = (incident.id, finding.recipient, finding.owner)
             number = self._written.get(pair, 0) + 1
-            if len(self._written) < _MAX_KNOWN or pair in self._written:
+            known = len(self._written) < _MAX_KNOWN or pair in self._written
+            if known:
                 self._written[pair] = number
-            full = number <= FULL_EVIDENCE
+            full = known and number <= FULL_EVIDENCE
             self._open[delivery.delivery_id] = (finding, full)
             self._latest[(finding.rule, finding.severity, finding.manager)] = (
                 finding.trace_id,
@@ -109,9 +110,11 @@ class Violations:
         self._export(self._maker.violation(delivery, finding, outcome=True))
 
     def _aggregate(self, finding: Finding) -> None:
-        key = (*finding[:9],)
         if not finding.delivered:
             finding = finding._replace(size=0)  # bytes are those that went out
+        if len(self._storm) >= _MAX_KNOWN:
+            finding = finding._replace(recipient=OTHER, owner=OTHER)  # the counts stay exact
+        key = (*finding[:9],)
         so_far = self._storm.get(key)
         if so_far is None:
             self._storm[key] = finding
