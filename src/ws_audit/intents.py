@@ -58,7 +58,7 @@ class Intent:
     settled = False
     event = NONE
     payloads: list[int] | None = None  # ids of the objects that are pending for it
-    joined: set[int] | None = None  # tasks whose delivery came by our variable
+    joined: set[int] | None = None  # other tasks whose delivery came by our variable
     trace_id = 0
     span_id = 0
     parent: tuple[int, int, bool] = (0, 0, False)
@@ -69,6 +69,7 @@ class Intent:
         self.manager = manager
         self.function = function
         self.site = site
+        self.task = task_id()
         self.started_ns = time_ns()
         self.started = perf_counter_ns()
 
@@ -168,7 +169,10 @@ class Intents:
 
     def leave(self, frame: Frame, error: BaseException | None, outcome: str = "") -> None:
         """The hook call came back. At the outermost one the intent is settled if it can be."""
-        _current.set(frame.above)
+        now = _current.get()
+        if now is frame or (now is not None and now.inside(frame)):
+            _current.set(frame.above)
+        # Else the coroutine is closed from elsewhere, by the collector in some other task.
         frame.ended = True
         intent = frame.intent
         if frame.above is not None:
@@ -199,33 +203,41 @@ class Intents:
         frame = self.pending.find(content) if len(self.pending) else None
         if frame is None:
             frame = _carried.get()
-        if frame is not None:
-            frame.intent.by_payload = True
-        else:
-            frame = self._by_variable()
+        inherited, task = _current.get(), 0
+        if inherited is not None:
+            task = task_id()
+            inherited = self._by_variable(inherited, task)
+        if frame is None:
+            frame = inherited
             if frame is None:
                 return None
+        elif inherited is None or inherited.intent is not frame.intent or task != frame.intent.task:
+            # Not if the call itself wrote it: then nobody waits, and it may be a constant
+            # that others send as well.
+            frame.intent.by_payload = True
         intent = frame.intent
         intent.deliveries += 1
         if intent.ended and not intent.settled:
             self._settle(intent, frame.root.evidence, OK)
         return frame
 
-    def _by_variable(self) -> Frame | None:
-        frame = _current.get()
-        if frame is None:
-            return None
+    @staticmethod
+    def _by_variable(frame: Frame, task: int) -> Frame | None:
+        """What the variable says of a delivery; of an ended call only to a task's first one."""
         intent = frame.intent
-        task = task_id()
-        if frame.ended and intent.joined is not None and task in intent.joined:
-            while frame is not None and frame.ended:
-                frame = frame.above
+        if not frame.ended:
+            if task != intent.task:
+                if intent.joined is None:
+                    intent.joined = {task}
+                else:
+                    intent.joined.add(task)
             return frame
-        if intent.joined is None:
-            intent.joined = {task}
-        else:
-            intent.joined.add(task)
-        return frame
+        above = frame.above
+        while above is not None and above.ended:
+            above = above.above
+        # What this task does next, or starts, is no part of that call any more.
+        _current.set(above)
+        return above if intent.joined is not None and task in intent.joined else frame
 
     # -- what a violation needs of it ----------------------------------------------------------
 
