@@ -34,7 +34,7 @@ class Agent:
 
     def __init__(self) -> None:
         self._lock = RLock()
-        self.settings, problems = settings.load(os.environ, os.getcwd())
+        self.settings, problems = settings.load(os.environ, _directory())
         self.runtime: Runtime | None = None
         self._inside: list[tuple[str, ModuleType]] = []
         self._control_read = 0
@@ -48,7 +48,9 @@ class Agent:
 
     def executed(self, module: ModuleType) -> None:
         """A module outside the standard library has executed."""
-        name = module.__name__
+        name = vars(module).get("__name__")
+        if type(name) is not str:
+            return
         if name in transports.HOOKS:
             with self._lock:
                 if self.runtime is None and name not in transports.SERVERS:
@@ -60,6 +62,9 @@ class Agent:
 
     def _hook(self, name: str, module: ModuleType) -> None:
         runtime = self._stage_one()
+        if runtime.hooked.get(name) is module:
+            return
+        runtime.hooked[name] = module
         try:
             import_module(transports.HOOKS[name]).install(module, runtime)
         except Exception as fault:  # the framework's internals have moved: not covered, and said
@@ -81,21 +86,28 @@ class Agent:
         """Take the manager classes of one application module."""
         try:
             classes = classes_of(module)
-        except Exception:
+            if not classes:
+                return
+            taken = self.runtime.installer.targets if self.runtime is not None else {}
+            realtime = is_realtime(module, taken)
+        except Exception as fault:
+            self._failed(fault)
             return
-        if not classes:
-            return
-        taken = (
-            frozenset(self.runtime.installer.targets) if self.runtime is not None else frozenset()
-        )
-        realtime = is_realtime(module, taken)
         for cls in classes:
-            if cls in taken:
-                continue
-            target = classify(cls, realtime)
-            if target is not None:
-                with self._lock:
-                    self._stage_one().manager(cls, target, module)
+            try:
+                if cls not in taken:
+                    target = classify(cls, realtime)
+                    if target is not None:
+                        with self._lock:
+                            self._stage_one().manager(cls, target, module)
+            except Exception as fault:  # one odd class must not hide the others
+                self._failed(fault)
+
+    def _failed(self, fault: Exception) -> None:
+        if self.runtime is not None:
+            self.runtime.failed("hooks", fault)
+        else:
+            bootstrap.failed(fault)
 
     def _stage_one(self) -> Runtime:
         if self.runtime is None:
@@ -111,20 +123,22 @@ class Agent:
     def scan(self) -> None:
         """Look at everything imported so far: what the finder could not see, and singletons."""
         modules = [module for module in list(sys.modules.values()) if type(module) is ModuleType]
+        modules = [module for module in modules if self._scanned(module)]
         for module in modules:
-            name = getattr(module, "__name__", None)
-            if not isinstance(name, str) or name in transports.HOOKS:
-                continue
-            library = name.partition(".")[0] in sys.stdlib_module_names
-            if (not library or name == "__main__") and self._takes(module):
-                self._look(module)
+            self._look(module)
         if self.runtime is not None:
             for module in modules:
-                if self._takes(module):
-                    try:
-                        self.runtime.singletons(module)
-                    except Exception as fault:
-                        self.runtime.failed("hooks", fault)
+                try:
+                    self.runtime.singletons(module)
+                except Exception as fault:
+                    self.runtime.failed("hooks", fault)
+
+    def _scanned(self, module: ModuleType) -> bool:
+        name = vars(module).get("__name__")
+        if type(name) is not str or name in transports.HOOKS:
+            return False
+        library = name.partition(".")[0] in sys.stdlib_module_names
+        return (not library or name == "__main__") and self._takes(module)
 
     # -- serving ------------------------------------------------------------------------------
 
@@ -230,6 +244,13 @@ def agent() -> Agent:
             if _agent is None:
                 _agent = Agent()
     return _agent
+
+
+def _directory() -> str:
+    try:
+        return os.getcwd()
+    except OSError:  # it has been removed: relative paths stay relative
+        return ""
 
 
 def installed(module: ModuleType) -> bool:

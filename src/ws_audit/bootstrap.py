@@ -93,6 +93,10 @@ class Loader:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._loader, name)
 
+    if not TYPE_CHECKING:
+        # For those who ask a spec for its loader without executing it (`python -m` for one).
+        __class__ = property(lambda self: type(self._loader))
+
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         """As the real loader does."""
         create = getattr(self._loader, "create_module", None)
@@ -109,21 +113,30 @@ class Loader:
         self._loader.exec_module(module)
         watch(module)
 
+    # This frame is the import system's: tracebacks leave it out, and a warning raised at import
+    # names the importing line, as they would without us.
+    exec_module.__code__ = exec_module.__code__.replace(
+        co_filename="<frozen importlib._bootstrap_external>"
+    )
+
 
 def watch(module: ModuleType) -> None:
-    """Tell the agent of an executed module. Its own failures stay here."""
+    """Tell the agent of an executed module. Its own failures stay here.
+
+    Also of one that put another object in its place: the classes are defined in this one.
+    """
     if _finder not in sys.meta_path:
         return
     try:
         from .agent import agent
 
-        # A module may have put another object in its place.
-        agent().executed(sys.modules.get(module.__name__, module))
+        agent().executed(module)
     except Exception as fault:
-        _failed(fault)
+        failed(fault)
 
 
-def _failed(fault: BaseException) -> None:
+def failed(fault: BaseException) -> None:
+    """Say once that imports are not looked at, and why."""
     global _told
     if not _told:
         _told = True

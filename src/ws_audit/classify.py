@@ -6,7 +6,9 @@ decision is made from names and shapes alone, so the same rules serve the live h
 static scan, and each answer carries the reason for it.
 
 It must never run application code: class and module dictionaries are read, nothing in them
-is called. A name alone never suffices, or every `DatabaseManager` would be patched.
+is called, and a value is known by its `type()` alone (`isinstance` asks the `__class__` of lazy
+objects, which sets them off). A name alone never suffices, or every `DatabaseManager` would be
+patched.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ from . import naming
 from .model import BIND, BROADCAST, CREATE, RECEIVE, SEND, UNBIND
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
+    from typing import TypeGuard
 
 _MANAGER: Final = re.compile(naming.MANAGER_CLASS, re.IGNORECASE)
 _MAYBE: Final = re.compile(naming.MAYBE_CLASS, re.IGNORECASE)
@@ -142,29 +145,37 @@ def classify(cls: type, realtime: bool) -> Target | None:
 
 def classes_of(module: ModuleType) -> list[type]:
     """The classes a module defines, also nested ones; imported names are left out."""
-    found: list[type] = []
+    found: dict[int, type] = {}  # by id: a metaclass may have its own idea of equality
     _collect(vars(module), module.__name__, found, 0)
-    return found
+    return list(found.values())
 
 
-def _collect(names: Mapping[str, Any], module: str, found: list[type], depth: int) -> None:
+def is_class(value: object) -> TypeGuard[type]:
+    """Whether a value is a class, without asking the value."""
+    return issubclass(type(value), type)
+
+
+def _collect(names: Mapping[str, Any], module: str, found: dict[int, type], depth: int) -> None:
     for value in list(names.values()):
-        # `type(value)`, not `isinstance`: a lazy global would be made to load itself.
-        if issubclass(type(value), type) and value.__module__ == module and value not in found:
-            found.append(value)
+        if is_class(value) and value.__module__ == module and id(value) not in found:
+            found[id(value)] = value
             if depth < 3:
                 _collect(value.__dict__, module, found, depth + 1)
 
 
-def is_realtime(module: ModuleType, taken: set[type] | frozenset[type] = frozenset()) -> bool:
+def is_realtime(module: ModuleType, taken: Collection[type] = ()) -> bool:
     """Whether a module's names show real-time code: a framework's, or a class already taken."""
     for value in list(vars(module).values()):
-        owner = value.__name__ if type(value) is ModuleType else None
-        if owner is None and issubclass(type(value), (type, FunctionType)):
-            if issubclass(type(value), type) and value in taken:
+        owner: object = None
+        if type(value) is ModuleType:  # not a lazy one, which a look would load
+            owner = value.__name__
+        elif type(value) is FunctionType:
+            owner = value.__module__
+        elif is_class(value):
+            if value in taken:
                 return True
             owner = value.__module__
-        if isinstance(owner, str) and owner.partition(".")[0] in naming.REALTIME_MODULES:
+        if type(owner) is str and owner.partition(".")[0] in naming.REALTIME_MODULES:
             return True
     return False
 
@@ -197,7 +208,7 @@ def _constants(code: CodeType, found: set[str]) -> None:
 def _methods(cls: type) -> Iterable[Method]:
     for name, value in list(cls.__dict__.items()):
         if name == "__init__":
-            if isinstance(value, FunctionType):
+            if type(value) is FunctionType:
                 yield Method(name, CREATE, parameters(CREATE, name, signature(value)))
             continue
         if name.startswith("__"):
@@ -226,7 +237,15 @@ def _annotations(function: FunctionType) -> dict[str, Any]:
 
 
 def _text(annotation: object) -> str:
-    return annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "") or ""
+    if type(annotation) is str:
+        return annotation
+    if is_class(annotation):
+        return annotation.__name__
+    # `WebSocket | None`, `Optional[WebSocket]`, `Annotated[WebSocket, ...]`; anything else is the
+    # application's own object.
+    if type(annotation).__module__ in ("typing", "types"):
+        return " ".join(_text(part) for part in getattr(annotation, "__args__", ()))
+    return ""
 
 
 def _is_interface(cls: type) -> bool:
