@@ -137,9 +137,9 @@ class Environment(NamedTuple):
         return self.root / "lib" / version / "site-packages"
 
     def write(self, **modules: str) -> None:
-        """Put modules of the application into its directory; `pkg__name` is `pkg/name.py`."""
+        """Put modules of the application into its directory, by their dotted names."""
         for name, source in modules.items():
-            path = self.directory / (name.replace("___", "/") + ".py")
+            path = self.directory / (name.replace(".", "/") + ".py")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(textwrap.dedent(source), encoding="utf-8")
 
