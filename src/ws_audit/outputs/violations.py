@@ -79,10 +79,10 @@ class Violations:
                 self._written[pair] = number
             full = known and number <= FULL_EVIDENCE
             self._open[delivery.delivery_id] = (finding, full)
-            self._latest[(finding.rule, finding.severity, finding.manager)] = (
-                finding.trace_id,
-                finding.last_ns,
-            )
+            series = (finding.rule, finding.severity, finding.manager)
+            # The exemplar's trace is one the store has: an aggregate names only its first.
+            trace_id = finding.trace_id if full else self._latest.get(series, ("", 0))[0]
+            self._latest[series] = (trace_id, finding.last_ns)
             reached = self._milestone(incident)
         if full:
             self._keep(self._maker.violation(delivery, finding, outcome=False))
@@ -151,7 +151,7 @@ class Violations:
         return True
 
     def latest(self, key: tuple[str, str, str]) -> tuple[str, int]:
-        """(trace id, Unix nanoseconds) of the newest violation of (rule, severity, manager)."""
+        """(trace id in the store, Unix nanoseconds) of the newest of (rule, severity, manager)."""
         return self._latest.get(key, ("", time.time_ns()))
 
     def log_line(self, incident: Incident) -> None:
