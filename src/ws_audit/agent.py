@@ -39,8 +39,8 @@ class Agent:
         self._inside: list[tuple[str, ModuleType]] = []
         self._control_read = 0
         self._control_odd = False
-        self._active = True
-        self._exit_registered = False
+        # Patches are in force while the application wants them and the control file allows it.
+        self._enabled = self._allowed = self._active = True
         for problem in problems:
             say(f"{problem} (its default is used)")
 
@@ -115,8 +115,9 @@ class Agent:
 
             self.runtime = Runtime(self.settings, say, self.serve, self.periodic)
             os.register_at_fork(after_in_child=self.runtime.forget)
+            self._active = self._enabled and self._allowed
             waiting, self._inside = self._inside, []
-            for name, module in waiting:
+            for name, module in waiting if self._active else ():
                 self._hook(name, module)
         return self.runtime
 
@@ -151,19 +152,6 @@ class Agent:
                 self.scan()
             runtime.start_outputs()
             runtime.drain.start()
-            self._at_exit()
-
-    def _at_exit(self) -> None:
-        if not self._exit_registered:
-            import atexit
-
-            self._exit_registered = True
-            atexit.register(self._exit, os.getpid())
-
-    def _exit(self, pid: int) -> None:
-        # A forked child inherits the registration but has nothing to end.
-        if self.runtime is not None and os.getpid() == pid:
-            self.runtime.stop()
 
     # -- the kill switch ------------------------------------------------------------------------
 
@@ -184,27 +172,32 @@ class Agent:
             word = ""
         if word in ("", "on", "off"):
             self._control_odd = False
-            if (word != "off") != self._active:
-                self._switch(active=word != "off")
+            self._allowed = word != "off"
+            self._switch()
         elif not self._control_odd:
             self._control_odd = True
             say(f"control file {path} says {word[:20]!r}, expected on or off; nothing is changed")
 
-    def _switch(self, *, active: bool) -> None:
+    def _switch(self) -> None:
         with self._lock:
+            active, runtime = self._enabled and self._allowed, self.runtime
+            if active == self._active:
+                return
             self._active = active
-            runtime = self.runtime
             if runtime is None:
                 return
             if active:
                 runtime.rearm()
-                for name, module in list(sys.modules.items()):
-                    if name in transports.HOOKS and type(module) is ModuleType:
-                        self._hook(name, module)
-                self.scan()
+                self._arm()
             else:
                 runtime.disarm()
         say(f"switched {'on' if active else 'off'}")
+
+    def _arm(self) -> None:
+        for name, module in list(sys.modules.items()):
+            if name in transports.HOOKS and type(module) is ModuleType:
+                self._hook(name, module)
+        self.scan()
 
     # -- the public calls -----------------------------------------------------------------------
 
@@ -212,24 +205,23 @@ class Agent:
         """Begin in a process that is already running (also after disable())."""
         with self._lock:
             bootstrap.install()
+            self._enabled = True
             runtime = self._stage_one()
-            if not self._active:
-                self._switch(active=True)
-            runtime.drain.resume()
-            for name, module in list(sys.modules.items()):
-                if name in transports.HOOKS and type(module) is ModuleType:
-                    self._hook(name, module)
-            self.scan()
-            self._at_exit()
+            self._read_control()
+            self._switch()
+            if self._active:
+                self._arm()
+            runtime.resume()
 
     def disable(self) -> None:
         """Take every patch out, write what is left, and look at no more imports."""
         with self._lock:
             bootstrap.uninstall()
-            if self._active:
-                self._switch(active=False)
-            if self.runtime is not None:
-                self.runtime.stop()
+            self._enabled = False
+            self._switch()
+        # Not under the lock: the worker may be waiting for it, and this waits for the worker.
+        if self.runtime is not None:
+            self.runtime.stop()
 
 
 _agent: Agent | None = None

@@ -11,6 +11,8 @@ application or the first intent is seen: importing them early changes applicatio
 
 from __future__ import annotations
 
+import atexit
+import os
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -86,6 +88,7 @@ class Runtime:
         self.installer = Installer(self._hook, Switch(), self.failed)
         self.hooked: dict[str, ModuleType] = {}  # framework modules, by name
         self.outputs: Outputs | None = None
+        self._exit_pid = 0
         self._lock = threading.RLock()
         self.drain.outputs([], self.start_outputs)
 
@@ -102,10 +105,6 @@ class Runtime:
     def patch(self, module: ModuleType, path: str, hook: Hook) -> None:
         """Hook a framework's function."""
         self.installer.function(module, path, hook)
-
-    def patched(self, function: FunctionType) -> bool:
-        """Whether this function is a wrapper of ours already."""
-        return self.installer.is_wrapper(function)
 
     def _hook(self, function: FunctionType, method: Method) -> Hook:
         if method.kind == CREATE:
@@ -145,6 +144,9 @@ class Runtime:
     def start_outputs(self) -> None:
         """Stage 2: build the ways out, once."""
         with self._lock:
+            if self._exit_pid != os.getpid():
+                self._exit_pid = os.getpid()
+                atexit.register(self._exit, self._exit_pid)
             if self.outputs is None:
                 from .outputs.assembly import Outputs
 
@@ -202,6 +204,18 @@ class Runtime:
         if self.outputs is None:
             return len(self.drain) == 0
         return self.outputs.flush(max(0.0, deadline - time.monotonic()))
+
+    def _exit(self, pid: int) -> None:
+        # A forked child inherits the registration but has nothing to end.
+        if os.getpid() == pid:
+            self.stop()
+
+    def resume(self) -> None:
+        """After stop(): records are taken and leave again."""
+        self.drain.resume()
+        if self.outputs is not None:
+            self.outputs.resume()
+            self.drain.start()
 
     def stop(self) -> None:
         """End the worker and write what is left (at exit, or disabled)."""

@@ -77,7 +77,10 @@ class Installer:
         """Hook a framework's function or method, named as in `Config.load`."""
         owner, name, original = wrapt.resolve_path(module, path)
         inner = owner.__dict__.get(name, original) if isinstance(owner, type) else original
-        if isinstance(inner, FunctionType) and wrappable(inner):
+        ours = next((patch for patch in self._patches if patch.wrapper is inner), None)
+        if ours is not None:  # imported from where it was patched: to be put back here, too
+            self._patches.append(Patch(owner, name, ours.original, ours.wrapper))
+        elif isinstance(inner, FunctionType) and wrappable(inner):
             self._put(owner, name, inner, around(inner, hook, self._switch, self._failed))
         else:
             self._put(owner, name, inner, self._foreign(inner, hook))
@@ -110,10 +113,6 @@ class Installer:
         else:
             wrapt.apply_patch(owner, name, wrapper)
         self._patches.append(Patch(owner, name, original, wrapper))
-
-    def is_wrapper(self, function: object) -> bool:
-        """Whether this very object is one we put somewhere."""
-        return any(patch.wrapper is function for patch in self._patches)
 
     def remove(self) -> None:
         """Restore every attribute that still holds our wrapper, newest first."""

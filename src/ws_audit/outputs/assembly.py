@@ -259,6 +259,11 @@ class Outputs:
         self._coverage.write(time.time_ns(), final=True)
         self.flush(self.LAST_SECONDS)
 
+    def resume(self) -> None:
+        """After stop(): spans and incidents leave again (the store opens new segments itself)."""
+        self._export.resume()
+        self._push.resume()
+
     def stop(self) -> None:
         """At exit: the last aggregate and coverage lines, then everything is let go."""
         self.violations.flush()

@@ -251,6 +251,10 @@ class Export:
             return bool(self._provider.force_flush(left))
         return True
 
+    def resume(self) -> None:
+        """After stop(): send again."""
+        self._stopping = False
+
     def stop(self) -> None:
         """One last attempt; a collector that is down may not hold up the process's exit."""
         self._stopping = True

@@ -107,7 +107,8 @@ class Push:
         self._wake.set()
 
     def resume(self) -> None:
-        """Push what an earlier process on this directory found and could not push."""
+        """Push what was found on this directory and not pushed: by an earlier process, or by us."""
+        self._stopping = False
         if self._channels and self._journal:
             self._start(resume=True)
 

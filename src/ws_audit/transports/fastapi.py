@@ -49,5 +49,5 @@ class _Solve:
 def install(module: ModuleType, runtime: Runtime) -> None:
     """Hook `fastapi.dependencies.utils`, or the name `fastapi.routing` took from it before."""
     function = getattr(module, FUNCTION, None)
-    if type(function) is FunctionType and not runtime.patched(function):
+    if type(function) is FunctionType:
         runtime.patch(module, FUNCTION, _Solve(function, runtime.sink))
