@@ -54,7 +54,7 @@ class Bindings:
             if found is not None:
                 return self._with_tenant(found, scope)
         session = scope.get("session")
-        found = _from_session(session) if session else None
+        found = _from_session(session) if session is not None else None
         return None if found is None else self._with_tenant(found, scope)
 
     def from_dependency(self, name: str, value: object) -> Evidence | None:

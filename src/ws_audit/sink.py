@@ -182,11 +182,15 @@ class Sink:
         violated = verdict.verdict == VIOLATION
         site, trace_id, parent = "", 0, 0
         if violated:
-            if frame is not None:
-                site = self._intents.site(frame.intent)
-                trace_id, parent = self._intents.ids(frame.intent)
-            else:
-                site = self._application_site()
+            try:
+                if frame is not None:
+                    site = self._intents.site(frame.intent)
+                    trace_id, parent = self._intents.ids(frame.intent)
+                else:
+                    site = self._application_site()
+            except Exception as fault:  # a violation without its line is still one
+                self._failed("sink", fault)
+                site = site or NONE
         delivery = tuple.__new__(
             Delivery,
             (
@@ -242,11 +246,11 @@ class Sink:
     def _violate(self, delivery: Delivery) -> Delivery:
         verdict = delivery.verdict
         self._tally.add(("violation", verdict.rule, verdict.severity, delivery.manager))
-        if delivery.trace_id == 0:
-            trace_id, parent = self._intents.ids(None)
-            delivery = delivery._replace(trace_id=trace_id, parent_span_id=parent)
-        delivery = delivery._replace(span_id=self._intents.new_span_id())
         try:
+            if delivery.trace_id == 0:
+                trace_id, parent = self._intents.ids(None)
+                delivery = delivery._replace(trace_id=trace_id, parent_span_id=parent)
+            delivery = delivery._replace(span_id=self._intents.new_span_id())
             if self.violations is not None:
                 self.violations.record(delivery)
         except Exception as fault:

@@ -165,9 +165,12 @@ class Instances:
             gone = self._gone
 
             def forget(_: object, key: int = key, manager: str = manager) -> None:
-                # Runs inside the garbage collector: only atomic steps.
-                if known_entries.pop(key, None) is not None:
-                    gone(manager)
+                # Runs inside the garbage collector: only atomic steps, and nobody to raise to.
+                try:
+                    if known_entries.pop(key, None) is not None:
+                        gone(manager)
+                except Exception:
+                    pass
 
             known_entries = self._known
             ref = weakref.ref(instance, forget)
