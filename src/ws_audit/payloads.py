@@ -157,7 +157,7 @@ class Reader:
         if is_a(message, str):
             return self._text(str.__str__(message), claims)
         if is_a(message, (bytes, bytearray, memoryview)):
-            return self._text(message, claims)
+            return self._text(memoryview(message), claims)  # type: ignore[arg-type]
         fields = self._object(message, self._root)
         return _NOTHING if fields is None else self._fields(fields, claims)
 
@@ -211,7 +211,7 @@ class Reader:
                     actor = True
                 if claims and role & _CLAIM and claim is None:
                     claim = principal(value)
-                if field.below is not None and value:
+                if field.below is not None:
                     inner = value if type(value) is dict else self._object(value, field.below)
                     if inner is not None:
                         below.append((inner, field.below))
