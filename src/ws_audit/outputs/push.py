@@ -65,10 +65,12 @@ class Webhook:
 
 
 class Push:
-    """A worker that brings incidents to the channels and remembers, in a journal, that it did."""
+    """Brings incidents to the channels, each by a worker of its own.
 
-    RETRY: Final = (0.2, 1.0, 5.0, 15.0, 60.0)
-    MAX_WAITING: Final = 1_000
+    A collector that does not answer must not hold up the webhook. What a channel has taken is
+    remembered in a journal.
+    """
+
     LAST_SECONDS: Final = 3.0
 
     def __init__(
@@ -79,48 +81,92 @@ class Push:
         unsent: Callable[[], list[dict[str, Any]]],
         failed: Callable[[str, BaseException], None],
     ) -> None:
-        self._channels = channels
-        self._journal = os.path.join(directory, JOURNAL) if directory else ""
+        journal = os.path.join(directory, JOURNAL) if directory else ""
+        self._lanes = [_Lane(channel, journal, tally, unsent, failed) for channel in channels]
+
+    def __call__(self, incident: Incident) -> None:
+        """An incident has reached a milestone: push it as it stands when its turn comes."""
+        for lane in self._lanes:
+            lane.add(incident)
+
+    def resume(self) -> None:
+        """Push what was found on this directory and not pushed: by an earlier process, or by us."""
+        for lane in self._lanes:
+            lane.resume()
+
+    def flush(self, seconds: float) -> bool:
+        """Wait until everything has been taken; False if it was not in time."""
+        deadline = time.monotonic() + seconds
+        for lane in self._lanes:
+            lane.wake()
+        return all(lane.empty(deadline) for lane in self._lanes)
+
+    def stop(self, seconds: float = LAST_SECONDS) -> None:
+        """One last round; what is not taken then is the next start's."""
+        deadline = time.monotonic() + seconds
+        for lane in self._lanes:
+            lane.end()
+        for lane in self._lanes:
+            lane.join(deadline)
+
+    def forget(self) -> None:
+        """After a fork: the parent pushes what is its own."""
+        for lane in self._lanes:
+            lane.forget()
+
+
+class _Lane:
+    """One channel's worker, and what waits for it."""
+
+    RETRY: Final = (0.2, 1.0, 5.0, 15.0, 60.0)
+    MAX_WAITING: Final = 1_000
+
+    def __init__(
+        self,
+        channel: Channel,
+        journal: str,
+        tally: Tally,
+        unsent: Callable[[], list[dict[str, Any]]],
+        failed: Callable[[str, BaseException], None],
+    ) -> None:
+        self._channel = channel
+        self._journal = journal
         self._tally = tally
         self._unsent = unsent
         self._failed = failed
-        self._waiting: dict[tuple[str, str], Incident | dict[str, Any]] = {}
+        self._waiting: dict[str, Incident | dict[str, Any]] = {}
+        self._sending = False
         self._lock = threading.RLock()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
         self._stopping = False
         self._attempts = 0
 
-    def __call__(self, incident: Incident) -> None:
-        """An incident has reached a milestone: push it as it stands when its turn comes."""
-        if not self._channels:
-            return
+    def add(self, incident: Incident) -> None:
         with self._lock:
-            for channel in self._channels:
-                key = (channel.name, incident.id)
-                if key not in self._waiting and len(self._waiting) >= self.MAX_WAITING:
-                    self._tally.add(("dropped", "push"))
-                else:
-                    self._waiting[key] = incident
-        self._attempts = 0
-        self._start()
+            if incident.id not in self._waiting and len(self._waiting) >= self.MAX_WAITING:
+                self._tally.add(("dropped", "push"))
+            else:
+                self._waiting[incident.id] = incident
+            self._attempts = 0
+            self._start(catch_up=False)
         self._wake.set()
 
     def resume(self) -> None:
-        """Push what was found on this directory and not pushed: by an earlier process, or by us."""
         self._stopping = False
-        if self._channels and self._journal:
-            self._start(resume=True)
+        if self._journal:
+            with self._lock:
+                self._start(catch_up=True)
 
-    def _start(self, *, resume: bool = False) -> None:
+    def _start(self, *, catch_up: bool) -> None:
         if self._thread is None and not self._stopping:
             self._thread = threading.Thread(
-                target=self._run, args=(resume,), name="ws-audit-push", daemon=True
+                target=self._run, args=(catch_up,), name="ws-audit-push", daemon=True
             )
             self._thread.start()
 
-    def _run(self, resume: bool) -> None:
-        if resume:
+    def _run(self, catch_up: bool) -> None:
+        if catch_up:
             try:
                 self._catch_up()
             except Exception as fault:
@@ -138,19 +184,19 @@ class Push:
     def _catch_up(self) -> None:
         sent = self._sent()
         for incident in self._unsent():
-            for channel in self._channels:
-                if (channel.name, incident["id"]) not in sent:
-                    with self._lock:
-                        self._waiting.setdefault((channel.name, incident["id"]), incident)
+            if incident["id"] not in sent:
+                with self._lock:
+                    self._waiting.setdefault(incident["id"], incident)
 
-    def _sent(self) -> set[tuple[str, str]]:
-        found: set[tuple[str, str]] = set()
+    def _sent(self) -> set[str]:
+        found: set[str] = set()
         try:
             with open(self._journal, encoding="utf-8") as lines:
                 for line in lines:
                     try:
                         entry = json.loads(line)
-                        found.add((entry["channel"], entry["incident"]))
+                        if entry["channel"] == self._channel.name:
+                            found.add(entry["incident"])
                     except (ValueError, KeyError, TypeError):
                         continue  # a torn line: pushed once more, never once too few
         except OSError:
@@ -159,28 +205,36 @@ class Push:
 
     def _round(self) -> bool:
         """Offer everything waiting once; whether all was taken."""
-        by_name = {channel.name: channel for channel in self._channels}
         complete = True
-        for key, incident in list(self._waiting.items()):
+        for name in list(self._waiting):
+            with self._lock:
+                # Taken out first: a milestone reached meanwhile puts it in once more.
+                self._sending = True
+                incident = self._waiting.pop(name)
             told = incident if isinstance(incident, dict) else incident.as_dict(time.time_ns())
             try:
-                taken = by_name[key[0]].send(told)
+                taken = self._channel.send(told)
             except Exception as fault:
                 self._failed("push", fault)
                 taken = False
             if taken:
-                with self._lock:
-                    if self._waiting.get(key) is incident:
-                        del self._waiting[key]
-                self._note(key[0], told)
+                self._note(told)
             else:
                 complete = False
+            with self._lock:
+                if not taken:
+                    self._waiting.setdefault(name, incident)
+                self._sending = False
         return complete
 
-    def _note(self, channel: str, incident: dict[str, Any]) -> None:
+    def _note(self, incident: dict[str, Any]) -> None:
         if not self._journal:
             return
-        entry = {"channel": channel, "incident": incident["id"], "attempted": incident["attempted"]}
+        entry = {
+            "channel": self._channel.name,
+            "incident": incident["id"],
+            "attempted": incident["attempted"],
+        }
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         try:
             descriptor = os.open(self._journal, flags, 0o600)
@@ -191,25 +245,26 @@ class Push:
         except OSError:
             self._tally.add(("dropped", "store"))
 
-    def flush(self, seconds: float) -> bool:
-        """Wait until everything has been taken; False if it was not in time."""
-        deadline = time.monotonic() + seconds
+    def wake(self) -> None:
         self._wake.set()
-        while self._waiting and time.monotonic() < deadline:
-            time.sleep(0.01)
-        return not self._waiting
 
-    def stop(self) -> None:
-        """One last round; what is not taken then is the next start's."""
+    def empty(self, deadline: float) -> bool:
+        while (self._waiting or self._sending) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return not (self._waiting or self._sending)
+
+    def end(self) -> None:
         self._stopping = True
         self._wake.set()
+
+    def join(self, deadline: float) -> None:
         if self._thread is not None:
-            self._thread.join(self.LAST_SECONDS)
+            self._thread.join(max(0.0, deadline - time.monotonic()))
             self._thread = None
 
     def forget(self) -> None:
-        """After a fork: the parent pushes what is its own."""
         self._waiting = {}
+        self._sending = False
         self._lock = threading.RLock()
         self._wake = threading.Event()
         self._thread = None
