@@ -50,6 +50,7 @@ class Outputs:
         settings = runtime.settings
         self.notes: list[str] = []
         self._dropped = 0  # lines the store had lost at the last flush
+        self._waited_in_vain = -self.PATIENCE  # monotonic: when the last words were not taken
         self._runtime = runtime
         self._provider = export.application_provider()
         resource = _resource(self._provider)
@@ -252,12 +253,14 @@ class Outputs:
         return self._push.flush(max(0.0, deadline - time.monotonic())) and complete
 
     LAST_SECONDS = 3.0  # how long a dead collector or webhook may hold up the process's end
+    PATIENCE = 30.0
 
     def last_words(self) -> None:
         """What must be out before the process may end; it may also go on."""
         self.violations.flush()
         self._coverage.write(time.time_ns(), final=True)
-        self.flush(self.LAST_SECONDS)
+        if not self.flush(self.LAST_SECONDS):
+            self._waited_in_vain = time.monotonic()
 
     def resume(self) -> None:
         """After stop(): spans and incidents leave again (the store opens new segments itself)."""
@@ -270,8 +273,11 @@ class Outputs:
         self._coverage.write(time.time_ns(), final=True)
         if self._store is not None:
             self._store.close()
-        self._export.stop()
-        self._push.stop()
+        # Whoever did not answer the last words a moment ago is not waited for once more.
+        waited = time.monotonic() - self._waited_in_vain < self.PATIENCE
+        deadline = time.monotonic() + (0.2 if waited else self.LAST_SECONDS)
+        self._export.stop(max(0.0, deadline - time.monotonic()))
+        self._push.stop(max(0.0, deadline - time.monotonic()))
 
     def forget(self) -> None:
         """After a fork; no I/O."""

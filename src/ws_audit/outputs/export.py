@@ -255,12 +255,12 @@ class Export:
         """After stop(): send again."""
         self._stopping = False
 
-    def stop(self) -> None:
+    def stop(self, seconds: float = LAST_SECONDS) -> None:
         """One last attempt; a collector that is down may not hold up the process's exit."""
         self._stopping = True
         self._wake.set()
         if self._thread is not None:
-            self._thread.join(self.LAST_SECONDS)
+            self._thread.join(seconds)
             self._thread = None
 
     def forget(self) -> None:
