@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
     from typing import TypeGuard
 
-_MANAGER: Final = re.compile(naming.MANAGER_CLASS, re.IGNORECASE)
-_MAYBE: Final = re.compile(naming.MAYBE_CLASS, re.IGNORECASE)
-_NEVER: Final = re.compile(naming.NOT_MANAGER_CLASS, re.IGNORECASE)
+_MANAGER: Final = re.compile(naming.MANAGER_CLASS)
+_MAYBE: Final = re.compile(naming.MAYBE_CLASS)
+_NEVER: Final = re.compile(naming.NOT_MANAGER_CLASS)
 _METHODS: Final = tuple(
     (kind, re.compile(pattern, re.IGNORECASE))
     for kind, pattern in (
@@ -44,6 +44,7 @@ _SOCKET: Final = re.compile(naming.SOCKETS, re.IGNORECASE)
 _SOCKET_TYPE: Final = re.compile(
     r"\b(WebSocket|WebSocketServerProtocol|ServerConnection|WebSocketResponse)\b"
 )
+_WORDS: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _EVENT_NAME: Final = re.compile(r"[A-Za-z][\w.:/-]{0,63}")
 
 
@@ -75,8 +76,14 @@ class Target(NamedTuple):
     methods: tuple[Method, ...]
 
 
+def words(name: str) -> str:
+    """A name in lower case with its words apart, whatever the style it is written in."""
+    return _WORDS.sub("_", name).lower()
+
+
 def method_kind(name: str) -> str | None:
     """The hook kind a method's name suggests; a direct method is a send, whatever its verb."""
+    name = words(name)
     for kind, pattern in _METHODS:
         if pattern.search(name):
             return SEND if kind == BROADCAST and _DIRECT.search(name) else kind
@@ -88,8 +95,9 @@ def parameters(kind: str, method: str, names: Iterable[tuple[str, str]]) -> Para
     recipient = payload = event = socket = room = None
     recipient_kind = "id"
     rest: list[str] = []
+    method = words(method)
     for name, annotation in names:
-        lower = name.lower().lstrip("_")
+        lower = words(name).lstrip("_")
         if _EXCLUDED.search(lower):
             continue
         if socket is None and (_SOCKET.match(lower) or _SOCKET_TYPE.search(annotation)):
@@ -119,8 +127,7 @@ def classify(cls: type, realtime: bool) -> Target | None:
 
     `realtime` says whether its module showed a sign of real-time code (see is_realtime).
     """
-    name = cls.__dict__.get("__qualname__", cls.__name__)
-    short = cls.__name__
+    name, short = cls.__qualname__, words(cls.__name__)
     if _NEVER.search(short) or _is_interface(cls) or issubclass(cls, (BaseException, tuple)):
         return None
     methods = tuple(_methods(cls))
@@ -129,11 +136,11 @@ def classify(cls: type, realtime: bool) -> Target | None:
     if not delivers and not (kinds & {RECEIVE, BIND} and _inherits_manager(cls)):
         return None
     if _MANAGER.search(short):
-        reason = f"name {short!r} speaks of live connections and it has a send method"
+        reason = f"name {cls.__name__!r} speaks of live connections and it has a send method"
     elif not (realtime or _mentions_socket(cls)):
         return None
     elif _MAYBE.search(short):
-        reason = f"name {short!r} in a real-time module and it has a send method"
+        reason = f"name {cls.__name__!r} in a real-time module and it has a send method"
     elif BIND in kinds:
         reason = "has a connect-like and a send-like method in a real-time module"
     elif _inherits_manager(cls):
@@ -218,7 +225,10 @@ def _methods(cls: type) -> Iterable[Method]:
         if type(function) is FunctionType:
             kind = method_kind(name)
             if kind is not None:
-                yield Method(name, kind, parameters(kind, name, signature(function)[1:]))
+                given = signature(function)
+                if not issubclass(type(value), staticmethod):
+                    given = given[1:]
+                yield Method(name, kind, parameters(kind, name, given))
 
 
 def signature(function: FunctionType) -> list[tuple[str, str]]:
@@ -249,11 +259,13 @@ def _text(annotation: object) -> str:
 
 
 def _is_interface(cls: type) -> bool:
-    return any(base.__name__ in ("Protocol", "Enum") for base in cls.__bases__)
+    return any(base.__name__ == "Protocol" for base in cls.__bases__) or any(
+        base.__name__ == "Enum" for base in cls.__mro__
+    )
 
 
 def _inherits_manager(cls: type) -> bool:
-    return any(_MANAGER.search(base.__name__) for base in cls.__mro__[1:-1])
+    return any(_MANAGER.search(words(base.__name__)) for base in cls.__mro__[1:-1])
 
 
 def _mentions_socket(cls: type) -> bool:

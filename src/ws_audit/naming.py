@@ -12,23 +12,25 @@ from __future__ import annotations
 
 from typing import Final
 
+# Names of classes, methods and parameters are compared in lower case with their words apart:
+# `WSHub` is `ws_hub`, `sendToUser` is `send_to_user` (see classify.words).
+
 # --- classes ---------------------------------------------------------------------------
 
-# Names that speak of live connections by themselves.
+# Names that speak of live connections by themselves. `ws` and `sse` only as words: there are
+# `NewsManager`, `AwsNotifier`, `AssetManager`.
 MANAGER_CLASS: Final = (
-    r"(connection|web_?socket|(^|[a-z_])ws|^ws|sse|socket|realtime)\w*_?"
-    r"(manager|hub|broadcast(er)?|notifier|emitter|bridge|(event)?bus|factory|registry|router)$"
+    r"(connection|web_?socket|socket|real_?time|(^|_)(ws|sse)\d*_)\w*"
+    r"(manager|hub|broadcast(er)?|notifier|emitter|bridge|(event_?)?bus|factory|registry|router)$"
 )
 # Names that many other things bear too: they count only with a sign of real-time code.
 MAYBE_CLASS: Final = (
-    r"((session|notification|stream|event|subscriber|client|channel)\w*_?manager"
-    r"|manager|hub|broadcast(er)?|notifier|emitter|bridge|bus|factory|registry|router"
-    r"|dispatcher|outbox)$"
+    r"(session|notification|stream|event|subscriber|client|channel)\w*manager$"
+    r"|(^|_)(manager|hub|broadcast(er)?|notifier|emitter|bridge|(event)?bus|factory|registry"
+    r"|router|dispatcher|outbox)$"
 )
 # Never managers: doubles for tests, and interfaces.
-NOT_MANAGER_CLASS: Final = (
-    r"^_?(mock|fake|stub|dummy|test|magicmock|asyncmock)|(mock|stub|fake|protocol)$"
-)
+NOT_MANAGER_CLASS: Final = r"(^|_)(mock(ed)?|fake|stub|dummy)s?(_|$)|^_?tests?_|protocol$"
 
 # Modules whose presence in a module's names marks it as real-time code.
 REALTIME_MODULES: Final = frozenset(
@@ -107,7 +109,10 @@ RECIPIENTS: Final[dict[str, str]] = {
     "user_email": "email",
 }
 # Never the recipient.
-EXCLUDED: Final = r"^(exclude|skip|except|sender|from|by|actor|author)(_|$)|_(sender|actor|author)$"
+EXCLUDED: Final = (
+    r"^(exclud(e|es|ed|ing)|skip|except|ignore|omit|without|sender|from|by|actor|author)(_|$)"
+    r"|_(sender|actor|author|by)$"
+)
 # With one of these the message is for a place or a socket, not for the person named beside it.
 ROOMS: Final = (
     r"^(room|channel|group|topic|chat|conversation|meeting|document|project)(_id|_name)?s?$"
