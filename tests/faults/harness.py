@@ -132,8 +132,8 @@ class Agent:
         """The tally's entries of one sort, without the sort."""
         found: Counter[tuple[str, ...]] = Counter()
         for key, amount in self.runtime.tally.total().items():
-            if key[0] == what:  # type: ignore[index]
-                found[key[1:]] += amount  # type: ignore[index]
+            if key[0] == what:
+                found[key[1:]] += amount
         return found
 
     def page(self) -> dict[str, float]:

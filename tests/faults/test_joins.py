@@ -5,14 +5,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.faults.harness import Agent, Socket, agent
 from ws_audit.model import OK, UNDELIVERED
 from ws_audit.tables import PendingPayloads
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
 
 AFTER_EXPIRY_NS = (PendingPayloads.SECONDS + 1) * 1_000_000_000
 
@@ -141,7 +143,7 @@ def serve(audited: Agent, hub: Connections, script: Any, users: str = "ab") -> l
             asyncio.create_task(audited.run(lambda one, u=user: handler(u, one), socket))  # type: ignore[misc]
             for user, socket in zip(users, sockets, strict=True)
         ]
-        while len(ready) < len(users):
+        while len(ready) < len(users):  # noqa: ASYNC110
             await asyncio.sleep(0)
         try:
             await script()
@@ -168,7 +170,7 @@ def joined(audited: Agent) -> list[str]:
     return [one.manager.partition(":")[2] or one.manager for one in audited.frames()]
 
 
-# --- inside the call -----------------------------------------------------------------------
+# --- inside the call --------------------------------------------------------------------------
 
 
 def test_a_direct_send_joins_and_is_judged_by_its_argument(audited: Agent) -> None:
@@ -276,7 +278,7 @@ def test_tasks_side_by_side_each_join(audited: Agent) -> None:
     assert sent(audited) == {OK: 4}
 
 
-# --- queues --------------------------------------------------------------------------------------
+# --- queues -----------------------------------------------------------------------------------
 
 
 def test_a_queued_dict_joins_by_what_it_is(audited: Agent) -> None:
@@ -455,7 +457,7 @@ def test_payload_identity_wins_over_the_variable(audited: Agent) -> None:
     assert sent(audited) == {OK: 2}
 
 
-# --- what never arrives ----------------------------------------------------------------------------
+# --- what never arrives -----------------------------------------------------------------------
 
 
 def test_nothing_delivered_is_undelivered_once_it_has_waited(audited: Agent) -> None:
@@ -536,7 +538,7 @@ def test_a_call_that_raised_says_so(audited: Agent, fault: BaseException, outcom
     assert len(audited.runtime.intents.pending) == 0
 
 
-# --- super() chains ---------------------------------------------------------------------------------
+# --- super() chains ---------------------------------------------------------------------------
 
 
 class BaseHub(Connections):
@@ -572,7 +574,7 @@ def test_a_chain_of_supers_through_another_method_is_one_intent(audited: Agent) 
     assert audited.verdicts() == ["match"]
 
 
-# --- coroutines that never came back ------------------------------------------------------------------
+# --- coroutines that never came back ----------------------------------------------------------
 
 
 def test_a_send_closed_from_elsewhere_leaves_other_calls_alone(audited: Agent) -> None:
@@ -587,7 +589,7 @@ def test_a_send_closed_from_elsewhere_leaves_other_calls_alone(audited: Agent) -
             await self.sockets[user_id].send_text(json.dumps(message))
 
     class Suspend:
-        def __await__(self) -> Iterator[None]:
+        def __await__(self) -> Generator[None]:
             yield None
 
     audited.patch(HangingHub)
