@@ -43,6 +43,8 @@ _ids = count(1)
 # Our own generator: the application may seed the global one. Reseeded after a fork.
 _random = Random()  # noqa: S311  (ids, not secrets)
 getrandbits = _random.getrandbits
+_salt = [getrandbits(64), getrandbits(64)]
+_64: Final = 0xFFFF_FFFF_FFFF_FFFF
 
 
 class Intent:
@@ -59,8 +61,6 @@ class Intent:
     event = NONE
     payloads: list[int] | None = None  # ids of the objects that are pending for it
     joined: set[int] | None = None  # other tasks whose delivery came by our variable
-    trace_id = 0
-    span_id = 0
     parent: tuple[int, int, bool] = (0, 0, False)
 
     def __init__(self, kind: str, manager: str, function: str, site: Site) -> None:
@@ -250,10 +250,7 @@ class Intents:
         if intent is None:
             parent = self.parent() if self.parent is not None else (0, 0, False)
             return parent[0] or getrandbits(128) or 1, parent[1]
-        if intent.span_id == 0:
-            intent.trace_id = intent.parent[0] or getrandbits(128) or 1
-            intent.span_id = self.new_span_id()
-        return intent.trace_id, intent.span_id
+        return send_ids(intent.intent_id, intent.parent[0])
 
     @staticmethod
     def new_span_id() -> int:
@@ -290,8 +287,6 @@ class Intents:
                     outcome,
                     intent.deliveries,
                     tuple(evidence),
-                    intent.trace_id,
-                    intent.span_id,
                     parent[0],
                     parent[1],
                     parent[2],
@@ -304,7 +299,26 @@ class Intents:
         self.pending.clear()
         self._waiting.clear()
         _random.seed()
+        _salt[:] = (getrandbits(64), getrandbits(64))
         _current.set(None)
+
+
+def send_ids(intent_id: int, parent_trace_id: int) -> tuple[int, int]:
+    """(trace id, span id) of an intent's span: the same for everybody who names it, at any time.
+
+    A violation may hang below a send that is recorded already, or never exported; the call
+    itself has better things to do than to draw numbers few will ask for.
+    """
+    span_id = _mixed(_salt[0] + intent_id & _64) or 1
+    trace_id = parent_trace_id or span_id << 64 | _mixed(_salt[1] + intent_id & _64)
+    return trace_id, span_id
+
+
+def _mixed(number: int) -> int:
+    """64 bits that look random, different for different numbers (the finalizer of splitmix64)."""
+    number = (number ^ number >> 30) * 0xBF58_476D_1CE4_E5B9 & _64
+    number = (number ^ number >> 27) * 0x94D0_49BB_1331_11EB & _64
+    return number ^ number >> 31
 
 
 def carry(frame: Frame) -> object:

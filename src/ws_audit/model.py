@@ -93,9 +93,8 @@ class Verdict(NamedTuple):
 class Call(NamedTuple):
     """Record of one settled intent: one logical event at the outermost manager hook.
 
-    `started_ns` is wall time, `duration_ns` monotonic. `trace_id` and `span_id` are 0 until
-    something needed them (a violation's parent must be known before the drain runs);
-    `parent_trace_id` and `parent_span_id` are what was current at the call, 0 if nothing.
+    `started_ns` is wall time, `duration_ns` monotonic; `parent_trace_id` and `parent_span_id`
+    are what was current at the call, 0 if nothing. Its own span's ids follow from `intent_id`.
     """
 
     version: int
@@ -110,8 +109,6 @@ class Call(NamedTuple):
     outcome: str
     deliveries: int
     evidence: tuple[Evidence, ...]
-    trace_id: int
-    span_id: int
     parent_trace_id: int
     parent_span_id: int
     parent_sampled: bool

@@ -72,7 +72,6 @@ class Outputs:
             make_exporter=(lambda: export.span_exporter(environ)) if otlp else None,
             failed=runtime.failed,
         )
-        self._exporting = otlp or self._provider is not None
         keep = self._export.keep
         self._push = self._pusher(settings, resource, environ)
         self.violations = Violations(
@@ -98,9 +97,7 @@ class Outputs:
 
     def all(self) -> list[Any]:
         """What the drain hands records to, in order."""
-        outputs: list[Any] = [self.metrics]
-        if self._exporting:
-            outputs.append(self._export)
+        outputs: list[Any] = [self.metrics, self._export]
         if self._neighbours is not None:
             outputs.append(self._neighbours)
         return [*outputs, self._coverage, self]
@@ -114,6 +111,10 @@ class Outputs:
         if self._store is not None:
             self._store.sync()
         self._follow_parents()
+        if self._provider is None:
+            self._provider = self._export.follow()
+            if self._provider is not None:
+                self._runtime.say("spans go to the tracer provider the application has set now")
 
     # -- building ---------------------------------------------------------------------------
 
@@ -226,7 +227,8 @@ class Outputs:
         if self._store is not None:
             self._store.write_coverage(span)
             self._store.sync()  # opens the segments: a violation needs no new descriptor then
-        self._export.keep(span)
+        # In a moment the application may have started up, and set a provider to give it to.
+        self._export.keep(span, urgent=False)
         self._coverage.begin(now)
         self._push.resume()
 
@@ -248,7 +250,7 @@ class Outputs:
             dropped = self._store.dropped
             complete = self._store.sync() and dropped == self._dropped
             self._dropped = dropped
-        if self._exporting:
+        if self._export.active:
             complete &= self._export.flush(max(0.0, deadline - time.monotonic()))
         return self._push.flush(max(0.0, deadline - time.monotonic())) and complete
 

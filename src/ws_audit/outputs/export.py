@@ -23,7 +23,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 from ws_audit import schema
-from ws_audit.intents import getrandbits
+from ws_audit.intents import getrandbits, send_ids
 from ws_audit.model import Call, Creation, Span
 
 if TYPE_CHECKING:
@@ -88,7 +88,8 @@ class Export:
     """Turns spans into the SDK's and hands them on.
 
     `provider` is the application's (its processors and sampler then get ours), else
-    `make_exporter` builds an exporter of our own at the first batch, after any fork.
+    `make_exporter` builds an exporter of our own at the first batch, after any fork. Many set
+    their provider only when the application starts up: see `follow`.
     """
 
     QUEUE: Final = 16_384  # clean spans; violations wait outside this bound
@@ -115,8 +116,8 @@ class Export:
         self._make_exporter = make_exporter
         self._failed = failed
         self._exporter: SpanExporter | None = None
-        self._clean: deque[ReadableSpan] = deque()
-        self._kept: deque[ReadableSpan] = deque()  # violations and coverage: retried
+        self._clean: deque[Span] = deque()
+        self._kept: deque[Span] = deque()  # violations and coverage: retried
         self._scope = InstrumentationScope(schema.SCOPE_NAME, None, schema.SCHEMA_URL)
         self._thread: threading.Thread | None = None
         self._wake = threading.Event()
@@ -124,13 +125,30 @@ class Export:
         self._stopping = False
         self._failures = 0
 
+    @property
+    def active(self) -> bool:
+        """Whether spans have anywhere to go."""
+        return self._provider is not None or self._make_exporter is not None
+
+    def follow(self) -> Any | None:
+        """The application's provider; ours go there from the moment there is one."""
+        if self._provider is None:
+            provider = application_provider()
+            if provider is not None:
+                self._sampler = provider.sampler
+                self._resource = provider.resource
+                self._provider = provider
+        return self._provider
+
     # -- taking ------------------------------------------------------------------------------
 
     def fold(self, record: Any) -> None:
         """A settled intent or an instance becomes a span if the user's sampler wants it."""
+        if not self.active:
+            return
         if type(record) is Call:
-            trace_id = record.trace_id or record.parent_trace_id or getrandbits(128) or 1
-            span = self._maker.send(record, trace_id, record.span_id or getrandbits(64) or 1)
+            ids = send_ids(record.intent_id, record.parent_trace_id)
+            span = self._maker.send(record, *ids)
         elif type(record) is Creation:
             trace_id = record.parent_trace_id or getrandbits(128) or 1
             span = self._maker.create(record, trace_id, getrandbits(64) or 1)
@@ -143,16 +161,17 @@ class Export:
         elif len(self._clean) >= self.QUEUE:
             self._tally.add(("dropped", "export"))
         else:
-            self._clean.append(self._readable(span))
+            self._clean.append(span)
             self._start()
 
-    def keep(self, span: Span) -> None:
+    def keep(self, span: Span, *, urgent: bool = True) -> None:
         """A violation, coverage or process span: never sampled out."""
-        if self._provider is None and self._make_exporter is None:
+        if not self.active:
             return
-        self._kept.append(self._readable(span))
+        self._kept.append(span)
         self._start()
-        self._wake.set()
+        if urgent:
+            self._wake.set()
 
     def tick(self, now_ns: int) -> None:
         """Nothing periodic: the exporting thread has its own clock."""
@@ -216,17 +235,18 @@ class Export:
                     return False
         return True
 
-    def _deliver(self, batch: list[ReadableSpan]) -> bool:
+    def _deliver(self, batch: list[Span]) -> bool:
         try:
-            if self._provider is not None:
+            if self.follow() is not None:
                 for span in batch:
-                    self._hand_over(span)
+                    self._hand_over(self._readable(span))
                 return True
             if self._exporter is None and self._make_exporter is not None:
                 self._exporter = self._make_exporter()
             if self._exporter is None:
                 return True
-            return self._exporter.export(batch) is SpanExportResult.SUCCESS
+            readable = [self._readable(span) for span in batch]
+            return self._exporter.export(readable) is SpanExportResult.SUCCESS
         except Exception as fault:
             self._failed("export", fault)
             return False

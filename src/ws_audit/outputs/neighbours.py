@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from ws_audit.intents import getrandbits
+from ws_audit.intents import send_ids
 from ws_audit.model import VIOLATION, Call, Delivery
 
 if TYPE_CHECKING:
@@ -35,9 +35,8 @@ class Neighbours:
         elif type(record) is Delivery and record.verdict.verdict == VIOLATION:
             while self._ring:
                 call = self._ring.popleft()
-                trace_id = call.trace_id or call.parent_trace_id or getrandbits(128)
-                span_id = call.span_id or getrandbits(64) or 1
-                self._store.write_violation(self._maker.send(call, trace_id, span_id))
+                ids = send_ids(call.intent_id, call.parent_trace_id)
+                self._store.write_violation(self._maker.send(call, *ids))
 
     def tick(self, now_ns: int) -> None:
         """Nothing periodic."""
