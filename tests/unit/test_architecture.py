@@ -1,0 +1,443 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The shape of the package: who may import whom, where the application is called, the names.
+
+The arrows are those of the design's second section. Imports are read from the syntax tree,
+also those inside functions; what stands under TYPE_CHECKING is never imported.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.requirements import missing
+from ws_audit import naming, schema
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+REPOSITORY = Path(__file__).parents[2]
+PACKAGE = REPOSITORY / "src" / "ws_audit"
+CONTRACT = REPOSITORY.parent / "shared" / "contract" / "contract.json"
+
+# --- who may import whom ----------------------------------------------------------------------
+
+# Open to all, and importing nothing of ours but each other's like.
+WORDS = frozenset({"model", "schema", "naming", "settings"})
+
+# Room -> the rooms it may import besides WORDS and itself. A folder is one room.
+MAY: dict[str, frozenset[str]] = {
+    room: frozenset(others.split())
+    for room, others in {
+        # the words
+        "model": "",
+        "schema": "",
+        "naming": "",
+        "settings": "",
+        # what is known of people, messages, classes and places
+        "identity": "",
+        "bindings": "identity",
+        "payloads": "identity",
+        "classify": "",
+        "labels": "",
+        "sites": "",
+        "tables": "",
+        "tally": "",
+        "intents": "sites tables tally",
+        # the verdict
+        "judge": "identity",
+        "policy": "",
+        # hooks and transports push facts down to the sink; they alone touch the application
+        "sink": "bindings identity intents judge labels payloads tally",
+        "hooks": "classify identity intents payloads sink sites tables tally",
+        "transports": "hooks identity intents sink",
+        # records go out
+        "drain": "tally",
+        "incidents": "",
+        "review": "incidents judge policy",
+        # `review` only for what an earlier process could not push: it is in the store
+        "outputs": "identity incidents intents review tally",
+        "monitors": "incidents",
+        # what joins them, and what begins it
+        "runtime": "bindings classify drain hooks intents labels outputs payloads sink sites tables"
+        " tally transports",
+        "agent": "bootstrap classify runtime transports",
+        "bootstrap": "agent",
+        "__init__": "agent identity",
+        # on top; nothing may import it but `python -m ws_audit`
+        "tools": "incidents outputs review agent runtime classify identity judge hooks transports",
+        "__main__": "tools",
+    }.items()
+}
+
+# Reachable by no way at all, however long.
+NEVER = {
+    "model": set(MAY) - {"model"},
+    "review": {"hooks", "drain", "outputs", "sink", "intents", "runtime", "agent", "transports"},
+    "judge": {"hooks", "transports", "drain", "outputs", "sink", "intents", "payloads"},
+    "identity": set(MAY) - {"identity"} - WORDS,
+}
+
+FRAMEWORKS = naming.REALTIME_MODULES | {"uvicorn", "django", "flask", "pydantic", "werkzeug"}
+
+
+class Module:
+    """One source file: its dotted name, room and syntax tree."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+        self.room = self.name.partition(".")[0]
+        self.text = path.read_text(encoding="utf-8")
+        self.tree = ast.parse(self.text)
+        package = ("ws_audit", *path.relative_to(PACKAGE).parts[:-1])
+        self.imports = set(_imports(self.tree, package))
+
+    @property
+    def ours(self) -> set[str]:
+        """The rooms of ours it imports, its own left out."""
+        rooms = {
+            name.split(".")[1] if "." in name else "__init__"
+            for name in self.imports
+            if name.partition(".")[0] == "ws_audit"
+        }
+        return {room if room in MAY else "__init__" for room in rooms} - {self.room}
+
+    @property
+    def foreign(self) -> set[str]:
+        """The top-level packages it imports."""
+        return {name.partition(".")[0] for name in self.imports} - {"ws_audit"}
+
+
+def _imports(node: ast.AST, package: tuple[str, ...]) -> Iterator[str]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            for other in child.orelse:
+                yield from _imports(other, package)
+        elif isinstance(child, ast.Import):
+            yield from (alias.name for alias in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            base = package[: len(package) - child.level + 1] if child.level else ()
+            module = ".".join((*base, *([child.module] if child.module else [])))
+            # `from ws_audit import schema` names a module, `from .model import Call` does not.
+            names = [f"{module}.{alias.name}" for alias in child.names]
+            yield from names if module == "ws_audit" else [module]
+        else:
+            yield from _imports(child, package)
+
+
+MODULES = [Module(path) for path in sorted(PACKAGE.rglob("*.py"))]
+each_module = pytest.mark.parametrize("module", MODULES, ids=lambda module: module.name)
+
+
+def test_the_reader_of_imports_sees_them_all() -> None:
+    """What the arrows are checked with: relative, absolute, inside functions, not for types."""
+    source = """
+from typing import TYPE_CHECKING
+if TYPE_CHECKING:
+    from .hooks import guard
+import wrapt.patches
+from . import naming
+from .model import Call
+def late():
+    from ws_audit.outputs import store
+    import ws_audit.agent
+"""
+    assert set(_imports(ast.parse(source), ("ws_audit",))) == {
+        "typing",
+        "wrapt.patches",
+        "ws_audit.naming",
+        "ws_audit.model",
+        "ws_audit.outputs",
+        "ws_audit.agent",
+    }
+    assert set(_imports(ast.parse("from ..sink import Sink"), ("ws_audit", "hooks"))) == {
+        "ws_audit.sink"
+    }
+
+
+@each_module
+def test_it_imports_only_what_it_may(module: Module) -> None:
+    assert module.room in MAY, f"a new room: say in MAY what {module.room} may import"
+    allowed = MAY[module.room] | (set() if module.room == "model" else WORDS)
+    if "ws_audit.__version__" in module.imports:
+        allowed |= {"__init__"}
+    assert module.ours <= allowed
+
+
+def test_no_way_leads_there() -> None:
+    graph: dict[str, set[str]] = {}
+    for module in MODULES:
+        graph.setdefault(module.room, set()).update(module.ours - {"__init__"})
+    for room, never in NEVER.items():
+        reached, ahead = set(), {room}
+        while ahead:
+            here = ahead.pop()
+            reached.add(here)
+            ahead |= graph.get(here, set()) - reached
+        assert not (reached - {room}) & never, room
+
+
+def test_nothing_imports_the_tools() -> None:
+    importers = {module.name for module in MODULES if "tools" in module.ours}
+    assert importers == {"__main__"}
+
+
+def test_model_imports_nothing_of_ours() -> None:
+    (model,) = (module for module in MODULES if module.name == "model")
+    assert model.ours == set()
+    assert model.foreign <= {"__future__", "typing"}
+
+
+def test_only_hooks_use_wrapt() -> None:
+    users = {module.room for module in MODULES if "wrapt" in module.foreign}
+    assert users == {"hooks"}
+
+
+def test_only_the_ways_out_use_opentelemetry_and_prometheus() -> None:
+    for package in ("opentelemetry", "prometheus_client"):
+        users = {module.room for module in MODULES if package in module.foreign}
+        assert users <= {"outputs", "tools"}
+
+
+@pytest.mark.parametrize("room", ["identity", "judge", "payloads", "intents", "sink", "bindings"])
+def test_the_core_knows_no_framework(room: str) -> None:
+    for module in MODULES:
+        if module.room == room:
+            assert not module.foreign & FRAMEWORKS
+            names = {
+                node.id if isinstance(node, ast.Name) else str(node.value)
+                for node in ast.walk(module.tree)
+                if isinstance(node, ast.Name)
+                or (isinstance(node, ast.Constant) and not _is_docstring(node, module.tree))
+            }
+            assert not names & FRAMEWORKS
+
+
+def _is_docstring(constant: ast.Constant, tree: ast.AST) -> bool:
+    return any(isinstance(node, ast.Expr) and node.value is constant for node in ast.walk(tree))
+
+
+def test_nothing_but_the_application_imports_a_web_framework() -> None:
+    for module in MODULES:
+        if module.room != "tools":
+            assert not module.foreign & FRAMEWORKS, module.name
+
+
+# --- where the application is called ----------------------------------------------------------
+
+# What a function of the application is called where we hold one.
+THEIRS = frozenset(
+    {"function", "application", "wrapped", "original", "send", "receive", "coroutine", "callback"}
+)
+GUARD = "hooks.guard"
+
+
+def _catches_everything(handler: ast.ExceptHandler) -> bool:
+    return handler.type is None or "BaseException" in ast.unparse(handler.type)
+
+
+def _their_calls(node: ast.AST) -> list[ast.Call]:
+    """Calls by a bare name that stands for a function of the application."""
+    return [
+        call
+        for call in ast.walk(node)
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in THEIRS
+    ]
+
+
+def guarded_calls(tree: ast.AST) -> list[int]:
+    """Lines where an application's function is called inside a `try` of ours."""
+    return sorted(
+        call.lineno
+        for attempt in ast.walk(tree)
+        if isinstance(attempt, ast.Try)
+        for statement in attempt.body
+        for call in _their_calls(statement)
+    )
+
+
+def catch_alls(tree: ast.AST) -> list[int]:
+    """Lines that catch what only the application may: bare `except`, `BaseException`."""
+    caught = [
+        handler.lineno
+        for handler in ast.walk(tree)
+        if isinstance(handler, ast.ExceptHandler) and _catches_everything(handler)
+    ]
+    suppressed = [
+        call.lineno
+        for call in ast.walk(tree)
+        if isinstance(call, ast.Call)
+        and "suppress" in ast.unparse(call.func)
+        and "BaseException" in ast.unparse(call)
+    ]
+    return sorted(caught + suppressed)
+
+
+@each_module
+def test_only_the_guard_calls_the_application_between_its_own_steps(module: Module) -> None:
+    if module.name == GUARD or module.room == "tools":
+        return
+    assert guarded_calls(module.tree) == []
+    assert catch_alls(module.tree) == []
+
+
+def test_the_guard_itself_has_the_shape_and_nothing_beside_it() -> None:
+    (guard,) = (module for module in MODULES if module.name == GUARD)
+    assert len(guarded_calls(guard.tree)) >= 4  # coroutines, functions, an ASGI application, send
+    for attempt in ast.walk(guard.tree):
+        if not isinstance(attempt, ast.Try) or not guarded_calls(attempt):
+            continue
+        # The call stands alone: nothing of ours can raise where it would be taken for theirs.
+        (statement,) = attempt.body
+        assert len(_their_calls(statement)) == 1
+        if isinstance(statement, (ast.Assign, ast.Expr)):
+            value = statement.value
+            called = value.value if isinstance(value, ast.Await) else value
+            assert called is _their_calls(statement)[0]
+        assert attempt.orelse == []
+        for handler in attempt.handlers:
+            # Whatever they raise goes on: the last step is a bare `raise`.
+            assert _catches_everything(handler)
+            assert isinstance(handler.body[-1], ast.Raise)
+            assert handler.body[-1].exc is None
+    for node in ast.walk(guard.tree):
+        if isinstance(node, ast.ExceptHandler) and node.type is not None:
+            if not _catches_everything(node):
+                # Our own steps: an error of the agent, never a signal, never raised further.
+                assert ast.unparse(node.type) == "Exception"
+                assert not [inner for inner in ast.walk(node) if isinstance(inner, ast.Raise)]
+
+
+BAD_SHAPES = {
+    "awaited in a try": "async def w(send, m):\n try:\n  await send(m)\n except Exception: pass",
+    "called in a try": "def w():\n try:\n  return function(1)\n finally: after()",
+    "deep inside a try": "def w():\n try:\n  if x:\n   y = [original(a) for a in b]\n except E: 0",
+}
+
+
+@pytest.mark.parametrize("shape", BAD_SHAPES)
+def test_the_finder_of_that_shape_finds_it(shape: str) -> None:
+    assert guarded_calls(ast.parse(BAD_SHAPES[shape]))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "try: f()\nexcept: pass",
+        "try: f()\nexcept BaseException: pass",
+        "try: f()\nexcept (ValueError, BaseException): raise",
+        "with contextlib.suppress(BaseException): f()",
+    ],
+)
+def test_the_finder_of_catch_alls_finds_them(source: str) -> None:
+    assert catch_alls(ast.parse(source))
+
+
+def test_it_finds_no_fault_with_honest_code() -> None:
+    honest = "def f(function):\n try:\n  before()\n except Exception: pass\n return function()"
+    assert guarded_calls(ast.parse(honest)) == catch_alls(ast.parse(honest)) == []
+
+
+# --- every module -----------------------------------------------------------------------------
+
+
+@each_module
+def test_it_is_readable(module: Module) -> None:
+    lines = module.text.splitlines()
+    assert len(lines) <= 500
+    if module.text.strip():
+        assert lines[0] == "# SPDX-License-Identifier: Apache-2.0"
+        docstring = ast.get_docstring(module.tree)
+        assert docstring, "says what it is for"
+        assert docstring.splitlines()[0].endswith((".", "?", ":")) or len(docstring) > 80
+
+
+@each_module
+def test_it_makes_no_asserts(module: Module) -> None:
+    """`python -O` must not change what is checked."""
+    if module.room == "tools":
+        return
+    assert not [node.lineno for node in ast.walk(module.tree) if isinstance(node, ast.Assert)]
+
+
+# --- the contract -----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def contract() -> dict[str, Any]:
+    if not CONTRACT.exists():
+        missing("the contract beside the repository, shared/contract/contract.json")
+    found: dict[str, Any] = json.loads(CONTRACT.read_text(encoding="utf-8"))
+    return found
+
+
+def test_permitted_pairs_are_the_contracts(contract: dict[str, Any]) -> None:
+    assert {rule: list(them) for rule, them in schema.PERMITTED.items()} == contract["permitted"]
+    assert set(schema.EVENT_RULES) <= set(schema.PERMITTED)
+
+
+CLOSED = {
+    "verdict": schema.VERDICTS,
+    "reason@ws_audit_unattributed_total": schema.REASONS,
+    "policy": schema.POLICIES,
+    "outcome@ws_audit_events_sent_total": schema.SENT_OUTCOMES,
+    "stage@ws_audit_records_dropped_total": schema.DROP_STAGES,
+    "state": schema.TARGET_STATES,
+}
+
+
+@pytest.mark.parametrize("label", CLOSED)
+def test_closed_sets_are_the_contracts(contract: dict[str, Any], label: str) -> None:
+    assert list(CLOSED[label]) == contract["closed_labels"][label]
+
+
+def test_severities_and_transports_are_among_the_contracts(contract: dict[str, Any]) -> None:
+    from ws_audit.model import SEVERITIES
+
+    assert list(SEVERITIES) == contract["closed_labels"]["severity"]
+    assert set(schema.TRANSPORTS) <= set(contract["closed_labels"]["transport"])
+    assert contract["max_managers"] == schema.MAX_MANAGERS
+
+
+def test_metrics_are_the_contracts(contract: dict[str, Any]) -> None:
+    from prometheus_client import CollectorRegistry
+
+    from tests.faults.harness import Agent
+    from ws_audit.outputs.metrics import Metrics
+
+    class Registry(CollectorRegistry):
+        def __init__(self) -> None:
+            super().__init__()
+            self.labels: dict[str, tuple[str, list[str]]] = {}
+
+        def register(self, collector: Any) -> None:
+            name = getattr(collector, "_name", None)
+            if name is not None:
+                kind = collector._type
+                full = f"{name}_total" if kind == "counter" else name
+                self.labels[full] = kind, list(collector._labelnames)
+            super().register(collector)
+
+    registry, runtime = Registry(), Agent().runtime
+    Metrics(
+        registry,
+        runtime.tally,
+        lambda: None,
+        lambda: 0,
+        dict,
+        lambda: 0.0,
+        lambda key: ("", 0),
+        "0",
+        "observe",
+    )
+    assert registry.labels
+    for name, (kind, labels) in registry.labels.items():
+        expected = contract["metrics"][name]
+        assert kind == expected["type"]
+        assert expected["labels"] in (["*"], labels)
+        assert not set(labels) & set(contract["forbidden_labels"])
