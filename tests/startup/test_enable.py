@@ -230,6 +230,61 @@ async def main():
 asyncio.run(main())
 """
 
+# A collector that counts what it is sent: spans leave after the second enable(), too.
+EXPORTED = """
+import asyncio, http.server, os, threading
+
+class Collector(http.server.BaseHTTPRequestHandler):
+    received = 0
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        Collector.received += body.count(b"ws_audit.violation")
+        self.send_response(200)
+        self.send_header("Content-Type", "application/x-protobuf")
+        self.end_headers()
+
+    def log_message(self, *words): ...
+
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Collector)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+os.environ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"] = f"http://127.0.0.1:{server.server_port}/v1/traces"
+os.environ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"] = "http/protobuf"
+os.environ["OTEL_EXPORTER_OTLP_TRACES_COMPRESSION"] = "none"
+
+import chat
+from loopback import serving, message
+from telling import told
+import ws_audit
+
+async def leak(url):
+    ws_audit.enable()
+    await message(url + "/ws/mallory")
+    flushed = await asyncio.to_thread(ws_audit.flush)
+    received = Collector.received
+    ws_audit.disable()
+    return [flushed, received]
+
+async def main():
+    ws_audit.enable()
+    async with serving(chat.app) as url:
+        told(first=await leak(url), second=await leak(url))
+
+asyncio.run(main())
+"""
+
+# No server ever takes an application: a worker of a task queue, a script.
+ENDED_WITHOUT_A_SERVER = """
+import sys, time
+import hub
+
+hub.ConnectionManager().send_to_user("alice", {"type": "message"})
+deadline = time.monotonic() + 20
+while "ws_audit.outputs.coverage" not in sys.modules and time.monotonic() < deadline:
+    time.sleep(0.02)
+time.sleep(0.3)
+"""
+
 # An intent is under way, and the control file (missing: on) is due to be read.
 STAYS_OFF = (
     OWN
@@ -353,6 +408,20 @@ def test_on_off_and_on_under_one_server_counts_each_message_once(
     )
     assert [incident["events"] for incident in review["incidents"]] == [2]
     assert review["problems"] == []
+
+
+def test_spans_leave_again_after_the_second_enable(app: Environment) -> None:
+    app.write(chat=CHAT)
+    told = app.run(EXPORTED).told
+    assert told == {"first": [True, 1], "second": [True, 2]}
+
+
+def test_a_process_without_a_server_has_last_words(app: Environment) -> None:
+    app.write(hub=HUB)
+    ended = app.audited(ENDED_WITHOUT_A_SERVER, WS_AUDIT_TRACE_DIR="traces")
+    assert ended.code == 0
+    (coverage,) = (app.directory / "traces").glob("coverage-*.jsonl")
+    assert coverage.read_text().count("ws_audit.final") == 1
 
 
 def test_disable_is_final_whatever_the_control_file_says(app: Environment) -> None:
