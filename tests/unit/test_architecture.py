@@ -306,11 +306,10 @@ def test_the_guard_itself_has_the_shape_and_nothing_beside_it() -> None:
             assert isinstance(handler.body[-1], ast.Raise)
             assert handler.body[-1].exc is None
     for node in ast.walk(guard.tree):
-        if isinstance(node, ast.ExceptHandler) and node.type is not None:
-            if not _catches_everything(node):
-                # Our own steps: an error of the agent, never a signal, never raised further.
-                assert ast.unparse(node.type) == "Exception"
-                assert not [inner for inner in ast.walk(node) if isinstance(inner, ast.Raise)]
+        if isinstance(node, ast.ExceptHandler) and node.type and not _catches_everything(node):
+            # Our own steps: an error of the agent, never a signal, never raised further.
+            assert ast.unparse(node.type) == "Exception"
+            assert not [inner for inner in ast.walk(node) if isinstance(inner, ast.Raise)]
 
 
 BAD_SHAPES = {
