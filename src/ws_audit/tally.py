@@ -35,7 +35,10 @@ class Tally:
 
     def add(self, key: Key, amount: int = 1) -> None:
         """Count `amount` more under `key`."""
-        counts = self.mine()
+        try:
+            counts = self._local.counts
+        except AttributeError:
+            counts = self.mine()
         counts[key] = counts.get(key, 0) + amount
 
     def total(self) -> Counts:
