@@ -72,14 +72,12 @@ class Agent:
 
     def _takes(self, module: ModuleType) -> bool:
         name = module.__name__
-        if name == "__main__":
+        if name in ("__main__", "__mp_main__"):  # the latter in a spawned process
             spec = getattr(module, "__spec__", None)
             path = getattr(module, "__file__", None)
             if spec is None and path is None:
                 return False
             name = spec.name if spec is not None else os.path.basename(path or "").partition(".")[0]
-            if self.settings.include == () and not installed(module):
-                return self.settings.takes("__main__", installed=False)
         return self.settings.takes(name, installed(module))
 
     def _look(self, module: ModuleType) -> None:
