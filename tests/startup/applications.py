@@ -81,3 +81,25 @@ if __name__ == "__main__":
     uvicorn.run(app, port=int(sys.argv[-1]), log_level="warning")
 """
 )
+
+# A script whose server runs in a process of its own; there the script is `__mp_main__`.
+CHAT_SPAWNED = (
+    CHAT
+    + """
+def serve(port):
+    import uvicorn
+
+    uvicorn.run(app, port=port, log_level="warning")
+
+if __name__ == "__main__":
+    import multiprocessing
+    import signal
+    import sys
+
+    child = multiprocessing.get_context("spawn").Process(target=serve, args=(int(sys.argv[-1]),))
+    child.start()
+    signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+    child.join()
+    sys.exit(-signal.SIGTERM if child.exitcode else 0)
+"""
+)

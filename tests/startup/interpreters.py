@@ -19,11 +19,11 @@ import sysconfig
 import textwrap
 import time
 import venv
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 # None of these may be loaded before the stage it belongs to.
 DEPENDENCIES = (
@@ -220,10 +220,18 @@ def create(root: Path, wheel: Path) -> None:
     """A virtual environment with the wheel; what it depends on comes from the tests' own."""
     venv.create(root, with_pip=False, symlinks=True)
     pip("install", "--no-deps", "--no-index", "--no-compile", wheel, root=root)
-    # A plain path: none of the .pth files in there take effect, ours for one.
-    libraries = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
-    environment = Environment(root, root)
-    (environment.site_packages / "libraries.pth").write_text("\n".join(sorted(libraries)) + "\n")
+    libraries = root / "libraries" / "site-packages"
+    libraries.mkdir(parents=True)
+    for directory in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}:
+        for entry in Path(directory).iterdir():
+            # All but the agent itself, which the tests' environment may have, too.
+            link = libraries / entry.name
+            if not (
+                entry.name.startswith(("ws_audit", "__editable__", "_editable")) or link.exists()
+            ):
+                link.symlink_to(entry)
+    # A plain path: none of the .pth files in there take effect.
+    (Environment(root, root).site_packages / "libraries.pth").write_text(f"{libraries}\n")
 
 
 def pip(*words: str | Path, root: Path) -> None:

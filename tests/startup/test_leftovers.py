@@ -39,6 +39,7 @@ def test_uninstalled_leaves_nothing(other: Environment) -> None:
     assert left == []
     assert not other.command.exists()
     assert other.audited(START) == CLEAN
+    assert other.run("import ws_audit").code == 1  # or the line above would prove nothing
 
 
 def test_an_activation_line_without_its_package_is_silent(other: Environment) -> None:

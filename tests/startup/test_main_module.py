@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from websockets.sync.client import connect
 
-from tests.startup.applications import CHAT_SCRIPT
+from tests.startup.applications import CHAT_SCRIPT, CHAT_SPAWNED
 
 if TYPE_CHECKING:
     from tests.startup.interpreters import Environment
@@ -83,6 +83,29 @@ def test_a_manager_defined_in_the_script_is_audited(
     assert site.split(":")[0] == ("__main__" if main else module)
     assert found["coverage"]["frames"] == found["coverage"]["judged"] == 2
     assert found["problems"] == []
+
+
+def test_a_script_is_known_by_its_file_to_include_also_in_a_spawned_process(
+    app: Environment,
+) -> None:
+    app.write(spawned=CHAT_SPAWNED)
+    variables = {"WS_AUDIT_TRACE_DIR": "traces", "WS_AUDIT_INCLUDE": "spawned"}
+    with app.serve("spawned.py", **variables) as server:
+        with connect(f"ws://127.0.0.1:{server.port}/ws/mallory") as client:
+            client.recv(timeout=10)
+        ended = server.end()
+    assert "1 manager class," in ended.err
+    (incident,) = review(app)["incidents"]
+    assert incident["managers"] == ["__mp_main__:ConnectionManager"]
+
+
+@pytest.mark.parametrize("variable", ["WS_AUDIT_INCLUDE", "WS_AUDIT_EXCLUDE"])
+def test_and_to_exclude(app: Environment, variable: str) -> None:
+    app.write(app=CHAT_SCRIPT)
+    with app.serve("app.py", **{variable: "app"}) as server:
+        ended = server.end()
+    classes = "1 manager class," if variable == "WS_AUDIT_INCLUDE" else "0 manager classes,"
+    assert classes in ended.err
 
 
 def test_singletons_made_before_the_patch_count_when_seen(app: Environment) -> None:
