@@ -132,7 +132,10 @@ class Runtime:
 
     def take(self, application: Application) -> Application:
         """A server takes the application: from here on messages are seen and records leave."""
-        self._before_serving()
+        try:
+            self._before_serving()
+        except Exception as fault:  # what can't leave is counted all the same
+            self.failed("outputs", fault)
         return wrap(application, self.sink, self.serving, self.failed)
 
     def stopped_serving(self) -> None:

@@ -223,8 +223,8 @@ class Sink:
         violated = delivery.verdict.verdict == VIOLATION
         if error is not None or violated:
             delivery = delivery._replace(outcome=_outcome(error))
-        if violated and self.violations is not None:
-            self.violations.outcome(delivery)
+        if violated:
+            self._settled(delivery)
         self._append(delivery)
 
     def inbound(self, cell: Cell, scope: dict[str, Any], content: object) -> None:
@@ -283,9 +283,15 @@ class Sink:
                 0,
             )
         )
-        if self.violations is not None:
-            self.violations.outcome(delivery)
+        self._settled(delivery)
         self._append(delivery)
+
+    def _settled(self, delivery: Delivery) -> None:
+        try:
+            if self.violations is not None:
+                self.violations.outcome(delivery)
+        except Exception as fault:
+            self._failed("violation", fault)
 
 
 def _collect(frame: Frame, evidence: list[Evidence]) -> bool:

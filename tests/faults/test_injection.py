@@ -131,12 +131,22 @@ async def scenario(wrap: Callable[[Any, Socket], Any]) -> list[Any]:
     return seen
 
 
-def bare() -> list[Any]:
+def _bare() -> list[Any]:
+    assert not hasattr(Hub.notify, "__wrapped__")
+
     async def wrap(handler: Any, socket: Socket) -> None:
         socket.take(socket.scope, socket.server_receive, socket.server_send)
         await handler(socket)
 
     return asyncio.run(scenario(wrap))
+
+
+BARE = _bare()  # now, while nobody watches
+
+
+def bare() -> list[Any]:
+    """What the scenario gives without an agent."""
+    return BARE
 
 
 def watched(audited: Agent) -> list[Any]:

@@ -143,7 +143,7 @@ def serve(audited: Agent, hub: Connections, script: Any, users: str = "ab") -> l
             asyncio.create_task(audited.run(lambda one, u=user: handler(u, one), socket))  # type: ignore[misc]
             for user, socket in zip(users, sockets, strict=True)
         ]
-        while len(ready) < len(users):
+        while len(ready) < len(users):  # noqa: ASYNC110
             await asyncio.sleep(0)
         try:
             await script()

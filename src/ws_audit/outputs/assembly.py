@@ -50,6 +50,7 @@ class Outputs:
         settings = runtime.settings
         self.notes: list[str] = []
         self._dropped = 0  # lines the store had lost at the last flush
+        self._store_error = ""  # the last one that was said
         self._waited_in_vain = -self.PATIENCE  # monotonic: when the last words were not taken
         self._runtime = runtime
         self._provider = export.application_provider()
@@ -109,12 +110,22 @@ class Outputs:
         """Once a second: what a storm piled up, and the disk."""
         self.violations.flush()
         if self._store is not None:
-            self._store.sync()
+            self._look_after(self._store)
         self._follow_parents()
         if self._provider is None:
             self._provider = self._export.follow()
             if self._provider is not None:
                 self._runtime.say("spans go to the tracer provider the application has set now")
+
+    def _look_after(self, store: Store) -> None:
+        """Bring the store to the disk; each way in which that fails is said once."""
+        if (store.sync() and not store.dropped) or store.last_error == self._store_error:
+            return
+        self._store_error = store.last_error
+        self._runtime.say(
+            f"the store cannot keep violations: {store.last_error}; they are counted and told"
+            " in the log. Make room there, or set WS_AUDIT_TRACE_DIR to another directory"
+        )
 
     # -- building ---------------------------------------------------------------------------
 

@@ -225,7 +225,13 @@ class Store:
                 self._remember(error)
 
     def _remember(self, error: Exception) -> None:
-        self.last_error = f"{self.directory}: {type(error).__name__}: {error}"
+        # Of an error that is not the disk's only the type: its text may quote what was written.
+        text = (
+            f"{type(error).__name__}: {error}"
+            if isinstance(error, OSError)
+            else type(error).__name__
+        )
+        self.last_error = f"{self.directory}: {text}"
 
 
 def hash_key(directory: str | os.PathLike[str]) -> bytes:

@@ -84,13 +84,18 @@ class Violations:
             trace_id = finding.trace_id if full else self._latest.get(series, ("", 0))[0]
             self._latest[series] = (trace_id, finding.last_ns)
             reached = self._milestone(incident)
-        if full:
-            self._keep(self._maker.violation(delivery, finding, outcome=False))
-        if reached:
-            if self._log:
-                self.log_line(incident)
-            self._push(incident)
-        self._wake()
+        # One way out that fails is no reason to try the others less.
+        try:
+            if full:
+                self._keep(self._maker.violation(delivery, finding, outcome=False))
+        finally:
+            try:
+                if reached and self._log:
+                    self.log_line(incident)
+            finally:
+                if reached:
+                    self._push(incident)
+                self._wake()
 
     def outcome(self, delivery: Delivery) -> None:
         """The transport took it or not: added to what is already written."""
@@ -106,8 +111,10 @@ class Violations:
             if not full:
                 self._aggregate(finding)
                 return
-        self._keep(self._maker.outcome(delivery, time.time_ns()))
-        self._export(self._maker.violation(delivery, finding, outcome=True))
+        try:
+            self._keep(self._maker.outcome(delivery, time.time_ns()))
+        finally:
+            self._export(self._maker.violation(delivery, finding, outcome=True))
 
     def _aggregate(self, finding: Finding) -> None:
         if not finding.delivered:
