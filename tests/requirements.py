@@ -18,6 +18,10 @@ import pytest
 REQUIRE_ALL = os.environ.get("WS_AUDIT_TEST_REQUIRE_ALL") == "1"
 
 
+# What other people's dashboards, rules and tools are built on, as it was published.
+CONTRACT = Path(__file__).parent / "contract"
+
+
 def missing(what: str) -> NoReturn:
     """Skip the running test because `what` is not there; fail it where all must be there."""
     if REQUIRE_ALL:

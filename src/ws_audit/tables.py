@@ -35,6 +35,8 @@ class PendingPayloads:
     SECONDS: Final = 10
     ENTRIES: Final = 10_000
     BYTES: Final = 16 * 1024 * 1024
+    # A shorter text that is no JSON is likely a constant, "ping" say, that others send as well.
+    SHORT: Final = 32
 
     def __init__(self) -> None:
         self._entries: dict[int, _Pending] = {}  # in order of insertion, so of expiry
@@ -59,6 +61,8 @@ class PendingPayloads:
         keep: object = payload
         size = 0
         if type(payload) in _HELD:
+            if isinstance(payload, (str, bytes)) and self._common(payload):
+                return False
             size = getsizeof(payload)
             if size > self.BYTES:
                 return False
@@ -99,6 +103,9 @@ class PendingPayloads:
         """Forget everything (after a fork)."""
         self._entries.clear()
         self._bytes = 0
+
+    def _common(self, text: str | bytes) -> bool:
+        return len(text) < self.SHORT and text[:1] not in ("{", "[", b"{", b"[")
 
     def _drop_oldest(self) -> bool:
         try:

@@ -308,6 +308,21 @@ def test_queued_text_joins_by_what_it_is(audited: Agent) -> None:
     assert sent(audited) == {OK: 4}
 
 
+def test_a_constant_that_waits_for_one_user_is_not_taken_for_his_when_others_are_sent_it(
+    audited: Agent,
+) -> None:
+    hub = QueueHub(as_json=False)
+    heartbeat = "ping"  # the very object that waits in the queue below
+
+    async def script() -> None:
+        await hub.send_to_user("a", heartbeat)
+        await hub.sockets["b"].send_text(heartbeat)
+        await hub.settle()
+
+    serve(audited, hub, script)
+    assert [verdict.partition(":")[0] for verdict in audited.verdicts()] == ["unattributed"] * 2
+
+
 def test_a_queued_dict_that_reaches_someone_else_is_a_violation(audited: Agent) -> None:
     hub = QueueHub()
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.requirements import missing
+from tests.requirements import CONTRACT
 from ws_audit import naming, schema
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 REPOSITORY = Path(__file__).parents[2]
 PACKAGE = REPOSITORY / "src" / "ws_audit"
-CONTRACT = REPOSITORY.parent / "shared" / "contract" / "contract.json"
+PUBLISHED = REPOSITORY.parent / "shared" / "contract"
 
 # --- who may import whom ----------------------------------------------------------------------
 
@@ -369,10 +369,16 @@ def test_it_makes_no_asserts(module: Module) -> None:
 
 @pytest.fixture(scope="module")
 def contract() -> dict[str, Any]:
-    if not CONTRACT.exists():
-        missing("the contract beside the repository, shared/contract/contract.json")
-    found: dict[str, Any] = json.loads(CONTRACT.read_text(encoding="utf-8"))
+    found: dict[str, Any] = json.loads((CONTRACT / "contract.json").read_text(encoding="utf-8"))
     return found
+
+
+@pytest.mark.skipif(not PUBLISHED.is_dir(), reason="the published contract is not beside us")
+def test_the_copy_of_the_contract_is_the_published_one() -> None:
+    names = {path.name for path in PUBLISHED.iterdir()}
+    assert names == {path.name for path in CONTRACT.iterdir() if path.is_file()}
+    for name in names:
+        assert (CONTRACT / name).read_bytes() == (PUBLISHED / name).read_bytes(), name
 
 
 def test_permitted_pairs_are_the_contracts(contract: dict[str, Any]) -> None:

@@ -10,16 +10,16 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.requirements import CONTRACT
 from ws_audit.settings import _KEYS, _LATER, _VARIABLES, Address, Settings, enabled, load
 
 REPOSITORY = Path(__file__).parents[2]
-EXAMPLE = REPOSITORY.parent / "shared" / "contract" / "ws-audit.example.toml"
+EXAMPLE = CONTRACT / "ws-audit.example.toml"
 
 # key -> default, the value as TOML, what becomes of it.
 KEYS: dict[str, tuple[object, str, object]] = {
@@ -121,13 +121,6 @@ def from_file(
     return load({"WS_AUDIT_CONFIG": str(file), **(environ or {})}, str(tmp_path))
 
 
-def absent(what: str) -> NoReturn:
-    """Skip, visibly; where everything is required, fail."""
-    if os.environ.get("WS_AUDIT_TEST_REQUIRE_ALL") == "1":
-        pytest.fail(f"{what} is missing")
-    pytest.skip(f"{what} is not on this machine")
-
-
 def field(settings: Settings, key: str) -> object:
     return getattr(settings, key.replace(".", "_"))
 
@@ -224,8 +217,6 @@ def test_the_control_file_lies_in_the_trace_directory_unless_named(tmp_path: Pat
 
 
 def test_the_contracts_example_loads() -> None:
-    if not EXAMPLE.exists():
-        absent(str(EXAMPLE))
     settings, problems = load({"WS_AUDIT_CONFIG": str(EXAMPLE)}, "/srv")
     assert problems == [
         unsupported(what, EXAMPLE)

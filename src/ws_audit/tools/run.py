@@ -14,6 +14,8 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Final
 
+from ws_audit.settings import load
+
 if TYPE_CHECKING:
     import argparse
 
@@ -31,12 +33,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Become the command. Returns only if that failed, with exit code 2."""
+    """Become the command. Returns only if that failed, with exit code 2: a bad setting is."""
     words: list[str] = options.words
     if words[:1] == ["--"]:
         words = words[1:]
     if not words:
         print("ws-audit run: no command given; usage: ws-audit run -- CMD ...", file=sys.stderr)
+        return 2
+
+    # Whoever types this is there to read it; an application that is already running is not.
+    _, problems = load(os.environ, os.getcwd())  # noqa: PTH109
+    for problem in problems:
+        print(f"ws-audit run: {problem}", file=sys.stderr)
+    if problems:
         return 2
 
     sys.stdout.flush()
