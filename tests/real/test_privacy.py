@@ -135,9 +135,11 @@ def talk(service: Service, seeds: Seeds, tokens: list[str], users: list[str]) ->
             )
         asking.send(json.dumps({"type": seeds.new("event"), "user_id": seeds.new("impostor")}))
         for each in everybody:
+            # The usage of all runs comes last, and to whoever came last.
+            last = "usage_summary" if each is three else "agent_completed"
             seen = 0
-            while seen < 4:
-                seen += json.loads(each.recv(5))["type"] == "agent_completed"
+            while seen < len(everybody):
+                seen += json.loads(each.recv(5))["type"] == last
         # What is no JSON ends the connection with a reason of the application's.
         two.send(seeds.new("garbage"))
 
