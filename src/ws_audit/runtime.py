@@ -78,7 +78,7 @@ class Runtime:
             self.tally,
             self.events,
             self.drain.append,
-            application_site,
+            lambda: application_site(self._included),
             self.failed,
             Bindings(settings.identity_connection, settings.identity_tenant),
             max_connections=settings.limits_connections,
@@ -112,6 +112,9 @@ class Runtime:
         if method.kind in SENDS:
             return SendHook(function, method, self.created, self.intents, self.reader, self.events)
         return CONNECTS[method.kind](function, method, self.created, self.sink)
+
+    def _included(self, module: str) -> bool:
+        return self.settings.takes(module, installed=True)
 
     def _created_record(self, record: Creation) -> None:
         # Instances made while modules are imported wait in the ring: no thread for them alone.

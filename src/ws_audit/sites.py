@@ -12,9 +12,12 @@ from __future__ import annotations
 
 import sys
 from types import CodeType, FrameType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from .model import NONE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Site = tuple[str, CodeType, int]  # module name, code, line
 
@@ -44,12 +47,16 @@ def site_text(site: Site, fallback: str) -> str:
     return text
 
 
-def application_site() -> str:
-    """The innermost frame of application code on the stack, `none` if there is none."""
+def application_site(included: Callable[[str], bool]) -> str:
+    """The innermost frame of application code on the stack, `none` if there is none.
+
+    Installed libraries are none, unless `included` says of a module that it is (an
+    application may be installed too, and then the settings name it).
+    """
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        module = frame.f_globals.get("__name__", "")
-        if not _foreign(module, frame.f_code.co_filename):
+        module, filename = frame.f_globals.get("__name__", ""), frame.f_code.co_filename
+        if not _foreign(module, filename) and (not _installed(filename) or included(module)):
             return site_text((module, frame.f_code, frame.f_lineno), NONE)
         frame = frame.f_back
     return NONE
@@ -57,10 +64,8 @@ def application_site() -> str:
 
 def _foreign(module: str, filename: str) -> bool:
     top = module.partition(".")[0]
-    return (
-        top == "ws_audit"
-        or top in sys.stdlib_module_names
-        or filename.startswith("<")
-        or "site-packages" in filename
-        or "dist-packages" in filename
-    )
+    return top == "ws_audit" or top in sys.stdlib_module_names or filename.startswith("<")
+
+
+def _installed(filename: str) -> bool:
+    return "site-packages" in filename or "dist-packages" in filename
