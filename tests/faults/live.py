@@ -24,7 +24,7 @@ from websockets.frames import Frame
 from websockets.uri import parse_uri
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 APPLICATIONS = Path(__file__).parent / "applications"
 SOURCE = Path(__file__).parents[2] / "src"
@@ -73,8 +73,17 @@ class Server:
 
 
 @contextlib.contextmanager
-def server(folder: Path, application: str = "shapes:app", **environment: str) -> Iterator[Server]:
-    """Serve an application of this folder; without settings, without an agent."""
+def server(
+    folder: Path,
+    application: str = "shapes:app",
+    *,
+    before: Callable[[], None] | None = None,
+    **environment: str,
+) -> Iterator[Server]:
+    """Serve an application of this folder; without settings, without an agent.
+
+    `before` runs in the new process first (limits).
+    """
     folder.mkdir(parents=True, exist_ok=True)
     (port,) = free_ports(1)
     log = folder / "stderr"
@@ -93,6 +102,7 @@ def server(folder: Path, application: str = "shapes:app", **environment: str) ->
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
+            preexec_fn=before,  # noqa: PLW1509
         )
     found = Server(process, port, log)
     try:

@@ -64,7 +64,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Serv
     folder = tmp_path_factory.mktemp("servers")
     (metrics,) = free_ports(1)
     on = {"WS_AUDIT_ENABLED": "1", "WS_AUDIT_INCLUDE": "shapes"}
-    ways = {
+    ways: dict[str, Any] = {
         "off": {},
         "on": on,
         "store": {

@@ -14,6 +14,7 @@ import platform
 import secrets
 import time
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
@@ -51,6 +52,8 @@ class Outputs:
         self.notes: list[str] = []
         self._dropped = 0  # lines the store had lost at the last flush
         self._store_error = ""  # the last one that was said
+        self._said: set[str] = set()  # receivers that were said to be down
+        self._environ = environ
         self._waited_in_vain = -self.PATIENCE  # monotonic: when the last words were not taken
         self._runtime = runtime
         self._provider = export.application_provider()
@@ -111,6 +114,7 @@ class Outputs:
         self.violations.flush()
         if self._store is not None:
             self._look_after(self._store)
+        self._tell_of_receivers()
         self._follow_parents()
         if self._provider is None:
             self._provider = self._export.follow()
@@ -125,6 +129,31 @@ class Outputs:
         self._runtime.say(
             f"the store cannot keep violations: {store.last_error}; they are counted and told"
             " in the log. Make room there, or set WS_AUDIT_TRACE_DIR to another directory"
+        )
+
+    def _tell_of_receivers(self) -> None:
+        """Say once of each receiver that it does not take what it is sent, and what to check."""
+        if self._export.down and self._provider is None:
+            self._tell("spans", "violations wait for it, clean ones are dropped and counted")
+        for channel in self._push.down():
+            self._tell(channel, "they wait and are offered again")
+
+    def _tell(self, channel: str, meanwhile: str) -> None:
+        if channel in self._said:
+            return
+        self._said.add(channel)
+        if channel == "webhook":
+            setting, url = "push.webhook", self._runtime.settings.push_webhook
+        else:
+            setting, url = export.endpoint(
+                self._environ, "TRACES" if channel == "spans" else "LOGS"
+            )
+        # Of a URL only the machine: the rest may be a secret.
+        where = urlsplit(url if "//" in url else f"//{url}").netloc.rpartition("@")[2]
+        what = "spans" if channel == "spans" else "incidents"
+        self._runtime.say(
+            f"{where} does not take {what}; {meanwhile}."
+            f" Check that it is up and that {setting} is right"
         )
 
     # -- building ---------------------------------------------------------------------------

@@ -69,6 +69,15 @@ def protocol(environ: Mapping[str, str], signal: str = "TRACES") -> str:
     return "http" if value.strip().startswith("http") else "grpc"
 
 
+def endpoint(environ: Mapping[str, str], signal: str = "TRACES") -> tuple[str, str]:
+    """The variable that says where this signal goes, and where that is."""
+    for name in (f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"):
+        if environ.get(name):
+            return name, environ[name]
+    port = 4318 if protocol(environ, signal) == "http" else 4317
+    return "OTEL_EXPORTER_OTLP_ENDPOINT", f"http://localhost:{port}"
+
+
 def span_exporter(environ: Mapping[str, str]) -> SpanExporter:
     """The official OTLP exporter for the configured protocol; reads OTEL_* itself."""
     if protocol(environ) == "http":
@@ -95,6 +104,7 @@ class Export:
     QUEUE: Final = 16_384  # clean spans; violations wait outside this bound
     BATCH: Final = 512
     INTERVAL: Final = 1.0
+    RETRY: Final = (1.0, 2.0, 5.0, 15.0, 60.0)  # the SDK logs two lines or more each time
     LAST_SECONDS: Final = 3.0
 
     def __init__(
@@ -121,14 +131,21 @@ class Export:
         self._scope = InstrumentationScope(schema.SCOPE_NAME, None, schema.SCHEMA_URL)
         self._thread: threading.Thread | None = None
         self._wake = threading.Event()
+        self._hurry = threading.Event()  # somebody waits: no pause, whatever failed before
         self._busy = threading.Lock()
         self._stopping = False
         self._failures = 0
+        self._in_a_row = 0
 
     @property
     def active(self) -> bool:
         """Whether spans have anywhere to go."""
         return self._provider is not None or self._make_exporter is not None
+
+    @property
+    def down(self) -> bool:
+        """Whether the last batch was not taken."""
+        return self._in_a_row > 0
 
     def follow(self) -> Any | None:
         """The application's provider; ours go there from the moment there is one."""
@@ -218,7 +235,9 @@ class Export:
             self._wake.wait(self.INTERVAL)
             self._wake.clear()
             if not self.send() and not self._stopping:
-                time.sleep(self.INTERVAL)  # the collector is down: no hurry, and no spinning
+                # The collector is down: ever less often, unless somebody waits for it.
+                self._hurry.wait(self.RETRY[min(self._in_a_row, len(self.RETRY)) - 1])
+            self._hurry.clear()
         self.send()
 
     def send(self) -> bool:
@@ -229,10 +248,12 @@ class Export:
                 clean = [self._clean.popleft() for _ in range(min(len(self._clean), self.BATCH))]
                 if not self._deliver(kept + clean):
                     self._failures += 1
+                    self._in_a_row += 1
                     self._kept.extendleft(reversed(kept))
                     if clean:
                         self._tally.add(("dropped", "export"), len(clean))
                     return False
+                self._in_a_row = 0
         return True
 
     def _deliver(self, batch: list[Span]) -> bool:
@@ -260,6 +281,7 @@ class Export:
         deadline = time.monotonic() + seconds
         self._start()
         self._wake.set()
+        self._hurry.set()
         while self._kept or self._clean or self._busy.locked():
             if time.monotonic() >= deadline:
                 return False
@@ -279,6 +301,7 @@ class Export:
         """One last attempt; a collector that is down may not hold up the process's exit."""
         self._stopping = True
         self._wake.set()
+        self._hurry.set()
         if self._thread is not None:
             self._thread.join(seconds)
             self._thread = None
@@ -289,5 +312,7 @@ class Export:
         self._kept.clear()
         self._exporter = None
         self._thread = None
+        self._in_a_row = 0
         self._wake = threading.Event()
+        self._hurry = threading.Event()
         self._busy = threading.Lock()

@@ -94,6 +94,10 @@ class Push:
         for lane in self._lanes:
             lane.resume()
 
+    def down(self) -> list[str]:
+        """The channels that did not take what they were offered last."""
+        return [lane.name for lane in self._lanes if lane.down]
+
     def flush(self, seconds: float) -> bool:
         """Wait until everything has been taken; False if it was not in time."""
         deadline = time.monotonic() + seconds
@@ -141,6 +145,8 @@ class _Lane:
         self._thread: threading.Thread | None = None
         self._stopping = False
         self._attempts = 0
+        self.name = channel.name
+        self.down = False
 
     def add(self, incident: Incident) -> None:
         with self._lock:
@@ -206,6 +212,7 @@ class _Lane:
     def _round(self) -> bool:
         """Offer everything waiting once; whether all was taken."""
         complete = True
+        offered = bool(self._waiting)
         for name in list(self._waiting):
             with self._lock:
                 # Taken out first: a milestone reached meanwhile puts it in once more.
@@ -225,6 +232,8 @@ class _Lane:
                 if not taken:
                     self._waiting.setdefault(name, incident)
                 self._sending = False
+        if offered:
+            self.down = not complete
         return complete
 
     def _note(self, incident: dict[str, Any]) -> None:

@@ -42,7 +42,7 @@ def main(options: argparse.Namespace) -> int:
         return 2
 
     # Whoever types this is there to read it; an application that is already running is not.
-    _, problems = load(os.environ, os.getcwd())  # noqa: PTH109
+    _, problems = load(os.environ, os.getcwd())
     for problem in problems:
         print(f"ws-audit run: {problem}", file=sys.stderr)
     if problems:
