@@ -10,7 +10,9 @@ import contextlib
 import gzip
 import importlib.util
 import json
+import os
 import subprocess
+import sysconfig
 import threading
 import time
 from dataclasses import dataclass, field
@@ -171,13 +173,22 @@ def values(attributes: Any) -> dict[str, Any]:
 
 
 def rotel() -> Path:
-    """The collector's binary, from the package rotel."""
+    """The collector's binary, from the package rotel; it is linked with Python's own library."""
     found = importlib.util.find_spec("rotel")
     binary = Path(found.origin or "").parent / "rotel-agent" if found is not None else None
     if binary is None or not binary.is_file():
         missing("the collector (package rotel)")
     assert binary is not None
+    asked = subprocess.run([binary, "--version"], env=_linked(), capture_output=True, check=False)
+    if asked.returncode:
+        missing(f"what the collector is linked with ({asked.stderr.decode().strip()})")
     return binary
+
+
+def _linked() -> dict[str, str]:
+    """The environment in which a program finds this Python's shared library."""
+    folders = (sysconfig.get_config_var("LIBDIR"), os.environ.get("LD_LIBRARY_PATH"))
+    return {**os.environ, "LD_LIBRARY_PATH": os.pathsep.join(filter(None, folders))}
 
 
 @contextlib.contextmanager
@@ -199,6 +210,7 @@ def collector(folder: Path) -> Iterator[Collector]:
                 "--batch-timeout=50ms",
                 f"--pid-file={folder / 'rotel.pid'}",
             ],
+            env=_linked(),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

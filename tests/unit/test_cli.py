@@ -272,5 +272,10 @@ def test_an_interrupt_exits_130(
         return 0
 
     monkeypatch.setattr(review, "main", interrupted)
-    assert cli.main(["review", str(tmp_path)]) == 130
+    # A background job of a shell begins with the signal ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert cli.main(["review", str(tmp_path)]) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert capsys.readouterr() == ("", "")
