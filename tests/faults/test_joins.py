@@ -181,7 +181,7 @@ def test_a_direct_send_joins_and_is_judged_by_its_argument(audited: Agent) -> No
     assert sent(audited) == {OK: 1}
     (call,) = audited.calls()
     assert call.deliveries == 1
-    assert call.site.split(":")[1] == "serve.main"  # who awaited it
+    assert call.site.split(":")[1].endswith("main")  # who awaited it
 
 
 def test_the_wrong_socket_inside_the_call_is_a_violation_with_the_callers_line(
@@ -195,9 +195,8 @@ def test_the_wrong_socket_inside_the_call_is_a_violation_with_the_callers_line(
     serve(audited, hub, script)
     assert audited.verdicts() == ["argument_vs_connection:probable"]
     (delivery,) = audited.frames()
-    assert delivery.site.split(":")[1] == (
-        "test_the_wrong_socket_inside_the_call_is_a_violation_with_the_callers_line.script"
-    )
+    # Python 3.10 knows functions by their short names only.
+    assert delivery.site.split(":")[1].rpartition(".")[2] == "script"
     assert [one.outcome for one in audited.written.outcomes] == [OK]
 
 
@@ -373,6 +372,31 @@ def test_a_writer_that_sent_its_first_message_by_payload_has_had_its_first(
     assert joined(audited) == ["QueueHub", "none"]
 
 
+def test_a_task_that_delivered_during_the_call_has_had_its_first(audited: Agent) -> None:
+    class WaitingHub(Connections):
+        async def send_to_user(self, user_id: str, message: str) -> None:
+            first = asyncio.Event()
+            tasks.append(asyncio.create_task(self._go_on(user_id, message, first)))
+            await first.wait()
+
+        async def _go_on(self, user_id: str, message: str, first: asyncio.Event) -> None:
+            await self.sockets[user_id].send_text("{}")
+            first.set()
+            await asyncio.sleep(0.01)
+            await self.sockets["b"].send_text("{}")
+
+    audited.patch(WaitingHub)
+    tasks: list[asyncio.Task[None]] = []
+    hub = WaitingHub()
+
+    async def script() -> None:
+        await hub.send_to_user("a", "never sent as it is")
+        await asyncio.gather(*tasks)
+
+    serve(audited, hub, script)
+    assert audited.verdicts() == ["match", "unattributed:no_evidence"]
+
+
 def test_tasks_a_writer_makes_after_its_first_delivery_carry_nothing(audited: Agent) -> None:
     hub = QueueHub(lazy=True, shared=True, as_json=False)
 
@@ -398,18 +422,19 @@ def test_tasks_a_writer_makes_after_its_first_delivery_carry_nothing(audited: Ag
     assert audited.verdicts() == ["match"] + ["unattributed:no_evidence"] * 2
 
 
-def test_a_payload_pending_for_two_intents_joins_neither(audited: Agent) -> None:
+@pytest.mark.parametrize("users", ["ab", "aba", "aa"])
+def test_a_payload_pending_for_more_than_one_intent_joins_none(audited: Agent, users: str) -> None:
     hub = QueueHub()
     same = plain()
 
     async def script() -> None:
-        await hub.send_to_user("a", same)
-        await hub.send_to_user("b", same)
+        for user in users:
+            await hub.send_to_user(user, same)
         await hub.settle()
 
     serve(audited, hub, script)
-    assert audited.verdicts() == ["unattributed:no_evidence"] * 2
-    assert joined(audited) == ["none", "none"]
+    assert audited.verdicts() == ["unattributed:no_evidence"] * len(users)
+    assert set(joined(audited)) == {"none"}
     assert audited.written.recorded == []
 
 

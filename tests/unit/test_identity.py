@@ -108,7 +108,7 @@ def test_a_text_of_a_subclass_is_its_text() -> None:
 
 
 def test_ids_that_are_no_text_stay_apart() -> None:
-    raw = [bytes([0x80 + number, 0xFF, 0xFE, number]) for number in range(64)]
+    raw = [bytes([0x80 + number, 0xFF, 0xFE]) for number in range(64)]
     assert len({principal(one) for one in raw}) == 64
     assert principal(b"caf\xc3\xa9") == principal("café")
 

@@ -298,7 +298,7 @@ def test_a_second_user_on_a_connection_is_rebound_once_told_and_changes_nothing(
     assert audited.counted("violation") == {("rebound_connection", "probable", "none"): 1}
     (finding,) = audited.written.recorded
     assert [one.principal.user for one in finding.evidence] == ["alice", "mallory"]
-    assert finding.site.split(":")[1].endswith("is_rebound_once_told_and_changes_nothing.handler")
+    assert finding.site.split(":")[1].rpartition(".")[2] == "handler"
     assert audited.verdicts() == ["match"]
     # It is no delivery: neither among the frames nor among the verdicts.
     assert sum(audited.counted("delivery").values()) == 1
@@ -494,6 +494,24 @@ def test_bytes_and_text_in_one_frame_are_judged_as_servers_send_them(audited: Ag
 
     audited.serve(handler, Socket("alice"))
     assert audited.verdicts() == ["payload_vs_connection:probable"]
+
+
+@pytest.mark.parametrize("kind", ["http", "lifespan"])
+def test_what_is_no_websocket_passes_untouched(audited: Agent, kind: str) -> None:
+    """Not even wrapped: the application gets the server's own scope, receive and send."""
+    seen: list[Any] = []
+
+    async def application(*args: Any) -> None:
+        seen.extend(args)
+
+    socket = Socket()
+    given = ({"type": kind, "path": "/"}, socket.server_receive, socket.server_send)
+    with pytest.raises(StopIteration):
+        audited.runtime.take(application)(*given).send(None)  # type: ignore[attr-defined]
+    assert all(one is other for one, other in zip(seen[:1], given[:1], strict=True))
+    assert seen[1:] == list(given[1:])
+    assert given[0] == {"type": kind, "path": "/"}
+    assert audited.counted("opened") == {}
 
 
 def test_sizes_are_bytes_on_the_wire(audited: Agent) -> None:
