@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Final
 
 SEMCONV_VERSION: Final = "1.44.0"
-SCHEMA_URL: Final = "https://opentelemetry.io/schemas/1.44.0"
+SCHEMA_URL: Final = f"https://opentelemetry.io/schemas/{SEMCONV_VERSION}"
 SCOPE_NAME: Final = "ws_audit"
 
 # (rule -> severities it may have): every pair is exposed at 0 from the start, because an
@@ -87,8 +87,6 @@ COUNT: Final = "ws_audit.count"  # above 1 on a storm's aggregate: this many del
 DELIVERED: Final = "ws_audit.delivered"  # on an aggregate: how many of COUNT went out
 DELIVERIES: Final = "ws_audit.deliveries"  # on a send: deliveries that joined it
 FIRST_SEEN: Final = "ws_audit.first_seen"  # on a create: seen late, not built now
-VERDICT: Final = "ws_audit.verdict"
-REASON: Final = "ws_audit.reason"
 SYNTHETIC: Final = "ws_audit.synthetic"
 
 
