@@ -96,9 +96,15 @@ class Drain:
 
     def fold(self, *, slices: bool = False) -> None:
         """Hand everything in the ring to the outputs; in slices when nobody waits for it."""
+        while self._fold_until(self.SLICE_NS if slices else None):
+            # Without the lock: a scrape, maybe on the event loop, does not wait for pauses.
+            time.sleep(self.PAUSE)
+
+    def _fold_until(self, slice_ns: int | None) -> bool:
+        """Fold for so long, or to the end; whether something is left."""
         with self._folding:
             ring, outputs = self._ring, self._outputs
-            slice_end = time.perf_counter_ns() + self.SLICE_NS
+            begun = time.perf_counter_ns()
             while ring:
                 try:
                     record = ring.popleft()
@@ -109,9 +115,9 @@ class Drain:
                         output.fold(record)
                     except Exception as fault:
                         self._failed("drain", fault)
-                if slices and time.perf_counter_ns() > slice_end:
-                    time.sleep(self.PAUSE)
-                    slice_end = time.perf_counter_ns() + self.SLICE_NS
+                if slice_ns is not None and time.perf_counter_ns() - begun > slice_ns:
+                    return True
+            return False
 
     def tick(self, now_ns: int) -> None:
         """Let each output do its periodic work."""

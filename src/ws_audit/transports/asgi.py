@@ -9,13 +9,14 @@ It must never alter a message or the scope, save for the cell it puts there.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ws_audit.hooks.guard import Application, Failed, Message, Scope, Switch, asgi
 from ws_audit.identity import CELL_KEY, Cell
 
 if TYPE_CHECKING:
     from ws_audit.model import Delivery
+    from ws_audit.runtime import Runtime
     from ws_audit.sink import Sink
 
 TRANSPORT = "asgi"
@@ -72,3 +73,24 @@ def wrap(application: Application, sink: Sink, switch: Switch, failed: Failed) -
         return Connection(sink, cell, scope)
 
     return asgi(application, open_connection, switch, failed)
+
+
+class TakeOver:
+    """Around the method by which a server gets its application: takes it over afterwards.
+
+    `attribute` is where the method's object keeps the application.
+    """
+
+    stage = "sink"
+
+    def __init__(self, runtime: Runtime, attribute: str) -> None:
+        self._runtime = runtime
+        self._attribute = attribute
+
+    def before(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return args[0]
+
+    def after(self, server: Any, result: Any, error: BaseException | None) -> None:
+        if error is None:
+            application = getattr(server, self._attribute)
+            setattr(server, self._attribute, self._runtime.take(application))

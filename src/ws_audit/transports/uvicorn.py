@@ -11,24 +11,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .asgi import TakeOver
+
 if TYPE_CHECKING:
     from types import ModuleType
 
     from ws_audit.runtime import Runtime
-
-
-class _Load:
-    stage = "sink"
-
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
-
-    def before(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return args[0]
-
-    def after(self, config: Any, result: Any, error: BaseException | None) -> None:
-        if error is None and config.loaded_app is not None:
-            config.loaded_app = self._runtime.take(config.loaded_app)
 
 
 class _Shutdown:
@@ -47,6 +35,6 @@ class _Shutdown:
 def install(module: ModuleType, runtime: Runtime) -> None:
     """Hook `uvicorn.config` and `uvicorn.server`."""
     if module.__name__ == "uvicorn.config":
-        runtime.patch(module, "Config.load", _Load(runtime))
+        runtime.patch(module, "Config.load", TakeOver(runtime, "loaded_app"))
     else:
         runtime.patch(module, "Server.shutdown", _Shutdown(runtime))
