@@ -45,6 +45,8 @@ _SOCKET_TYPE: Final = re.compile(
     r"\b(WebSocket|WebSocketServerProtocol|ServerConnection|WebSocketResponse)\b"
 )
 _WORDS: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_CO_VARARGS: Final = 0x04
+_DECORATORS: Final = 10  # one above the other; more is somebody's mistake, or a circle
 _EVENT_NAME: Final = re.compile(r"[A-Za-z][\w.:/-]{0,63}")
 
 
@@ -198,7 +200,7 @@ def event_names(module: ModuleType) -> set[str]:
     for cls in classes_of(module):
         for value in list(cls.__dict__.values()):
             if type(value) is FunctionType:
-                _constants(value.__code__, found)
+                _constants(undecorated(value).__code__, found)
             elif type(value) is str and _EVENT_NAME.fullmatch(value):
                 found.add(value)
     return found
@@ -233,10 +235,24 @@ def _methods(cls: type) -> Iterable[Method]:
 
 def signature(function: FunctionType) -> list[tuple[str, str]]:
     """(name, annotation as text) of a plain function's parameters, without inspect."""
+    function = undecorated(function)
     code = function.__code__
     count = code.co_argcount + code.co_kwonlyargcount
     notes = _annotations(function)
     return [(name, _text(notes.get(name, ""))) for name in code.co_varnames[:count]]
+
+
+def undecorated(function: FunctionType) -> FunctionType:
+    """The function whose parameters a caller fills: behind decorators that pass on `*args`."""
+    for _ in range(_DECORATORS):
+        code = function.__code__
+        inner = function.__dict__.get("__wrapped__")
+        named = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+        passes_on = code.co_flags & _CO_VARARGS and named in ((), ("self",))
+        if type(inner) is not FunctionType or not passes_on:
+            break
+        function = inner
+    return function
 
 
 def _annotations(function: FunctionType) -> dict[str, Any]:

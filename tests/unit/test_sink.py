@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,45 @@ class Hub:
             await over.send_text(json.dumps(message))
 
 
+def logged(function: Any) -> Any:
+    """A decorator as everybody writes them."""
+
+    @functools.wraps(function)
+    async def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return await function(self, *args, **kwargs)
+
+    return wrapper
+
+
+def retried(function: Any) -> Any:
+    @functools.wraps(function)
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return await function(*args, **kwargs)
+
+    return wrapper
+
+
+def injected(function: Any) -> Any:
+    """One that fills a parameter itself: the caller's first is the function's second."""
+
+    @functools.wraps(function)
+    async def wrapper(self: Any, over: Socket, *args: Any) -> Any:
+        return await function(self, "bob", args[0], over)
+
+    return wrapper
+
+
+class DecoratedHub(Hub):
+    @logged
+    @retried
+    async def push_to_user(self, user_id: str, message: Any, *, over: Socket) -> None:
+        await over.send_text(json.dumps({**message, "type": "decorated_event"}))
+
+    @injected
+    async def notify_user(self, user_id: str, message: Any, over: Socket) -> None:
+        await over.send_text(json.dumps(message))
+
+
 class UserEmitter:
     """Built for one user; `emit` names nobody."""
 
@@ -66,7 +106,7 @@ class ContextBridge:
         await over.send_text(json.dumps(message))
 
 
-CLASSES = (Hub, UserEmitter, ContextBridge)
+CLASSES = (Hub, DecoratedHub, UserEmitter, ContextBridge)
 
 
 class User:
@@ -476,6 +516,24 @@ CALLS: dict[str, tuple[Script, str]] = {
 def test_calls(audited: Agent, name: str) -> None:
     script, expected = CALLS[name]
     assert judged(audited, script) == expected
+
+
+def test_a_decorated_method_is_read_by_what_it_decorates(audited: Agent) -> None:
+    hub = DecoratedHub()
+
+    async def handler(one: Socket) -> None:
+        await hub.connect(one, "alice")
+        await hub.push_to_user("alice", {}, over=one)
+        await hub.push_to_user(message={}, user_id="bob", over=one)
+        await hub.notify_user(one, {})  # its first parameter is not the caller's first
+
+    audited.serve(handler, Socket())
+    assert audited.verdicts() == [
+        "match",
+        "argument_vs_connection:probable",
+        "unattributed:no_evidence",
+    ]
+    assert {one.event for one in audited.frames()[:2]} == {"decorated_event"}
 
 
 def test_a_claimed_connection_caps_at_suspected(audited: Agent) -> None:

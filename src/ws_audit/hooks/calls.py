@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from ws_audit.classify import undecorated
 from ws_audit.identity import describe, find_cell
 from ws_audit.model import (
     ACCEPT,
@@ -53,6 +54,7 @@ def parameter(function: FunctionType, name: str | None) -> Read | None:
     """Reads one argument of a call by the callee's own signature; None without such a name."""
     if name is None:
         return None
+    function = undecorated(function)
     code = function.__code__
     names = code.co_varnames[: code.co_argcount]
     if name in names:
@@ -94,7 +96,7 @@ class SendHook:
     ) -> None:
         names = method.parameters
         self._kind = method.kind
-        line = function.__code__.co_firstlineno
+        line = undecorated(function).__code__.co_firstlineno
         self._name = f"{function.__module__}:{function.__qualname__}:{line}"
         self._recipient = parameter(function, names.recipient)
         self._recipient_kind = names.recipient_kind
