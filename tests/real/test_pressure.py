@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.real.world import at_rest, claimed, drive, serve
+from tests.real.world import at_rest, claimed, drive, eventually, serve
+from ws_audit.drain import Drain
+from ws_audit.tally import Tally
 from ws_audit.tools.demo_cast import Cast
 
 if TYPE_CHECKING:
@@ -43,3 +46,37 @@ def test_double_entry_holds_when_records_are_dropped(tmp_path: Path, defect: str
     assert claimed(review) == received.pairs()
     assert review["coverage"]["frames"] == review["coverage"]["judged"] == frames
     assert page.by("ws_audit_internal_errors_total", "stage") == {}
+
+
+class Slow:
+    """An output that takes longer than a slice for each record."""
+
+    folded = 0
+
+    def fold(self, record: object) -> None:
+        time.sleep(Drain.SLICE_NS / 1e9)
+        self.folded += 1
+
+    def tick(self, now_ns: int) -> None:
+        """Nothing periodic."""
+
+
+def test_a_scrape_does_not_wait_for_the_pauses_of_the_worker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It may run on the application's event loop: what it waits for, every user waits for."""
+    monkeypatch.setattr(Drain, "PAUSE", 0.1)
+    slow = Slow()
+    drain = Drain(Tally(), lambda stage, fault: pytest.fail(f"{stage}: {fault}"))
+    drain.outputs([slow])
+    for number in range(300):  # half a minute at the worker's pace, a tenth of a second without
+        drain.hold(number)
+    drain.start()
+    eventually("the worker has begun", 5, lambda: slow.folded)
+    begun = time.monotonic()
+    drain.fold()
+    took = time.monotonic() - begun
+    drain.stop()
+
+    assert slow.folded == 300
+    assert took < 10
