@@ -241,14 +241,19 @@ class Cell:
         """Tell the cell of an authenticated principal; the dissent if it holds another one.
 
         The first authenticated principal stays (anonymous to user is no change of user). One
-        that can't be compared with it changes nothing.
+        that can't be compared with it is another name of the same person if one source gave
+        both (a dependency on token claims, and one on the user they name), else nothing.
         """
         held = self.held
         if held is None:
             self.held = evidence
             return None
-        if not self.pinned and agree(held, evidence.principal) == DIFFERENT:
+        result = agree(held, evidence.principal)
+        if result == DIFFERENT and not self.pinned:
             return evidence
+        if result == INCOMPARABLE and _origin(held) == _origin(evidence) == "dependency":
+            names = (*held.aliases, evidence.principal, *evidence.aliases)
+            self.held = held._replace(aliases=tuple(dict.fromkeys(names)))
         return None
 
     def release(self) -> None:
@@ -256,6 +261,10 @@ class Cell:
         if not self.pinned:
             self.held = None
             self.user_seen = None
+
+
+def _origin(evidence: Evidence) -> str:
+    return evidence.source.partition(":")[0]
 
 
 def find_cell(value: object) -> tuple[Cell, dict[str, Any]] | None:

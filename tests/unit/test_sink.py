@@ -718,9 +718,9 @@ def test_the_results_of_dependencies_also_nested_ones() -> None:
             "/nested/x": ("auth0|nested", "dependency:claims", STRONG),
             "/claim/alice": ("alice", "path.user_id", WEAK),
         }
-        # Nested ones are solved first, and what can't be compared with the first adds nothing.
+        # Nested ones are solved first; the user they lead to is another name of the same person.
         assert audited.verdicts() == [
-            "unattributed:incomparable",
+            "match",
             "match",
             "payload_vs_connection:suspected",
         ]
