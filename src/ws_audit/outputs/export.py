@@ -185,6 +185,10 @@ class Export:
         """A violation, coverage or process span: never sampled out."""
         if not self.active:
             return
+        if len(self._kept) >= self.QUEUE:
+            # A collector that stays down: the store has them all, memory is the application's.
+            self._kept.popleft()
+            self._tally.add(("dropped", "export"))
         self._kept.append(span)
         self._start()
         if urgent:

@@ -64,7 +64,8 @@ class Violations:
         self._written: dict[Pair, int] = {}
         self._open: dict[int, tuple[Finding, bool]] = {}  # delivery id -> finding, has a line
         self._storm: dict[tuple[str, ...], Finding] = {}
-        self._milestones: dict[str, int] = {}
+        # Incident -> the number of violations to tell of next, the severity told last.
+        self._milestones: dict[str, tuple[int, str]] = {}
         self._latest: dict[tuple[str, str, str], tuple[str, int]] = {}
 
     def record(self, delivery: Delivery) -> None:
@@ -148,13 +149,13 @@ class Violations:
             self._tally.add(("dropped", "store"))
 
     def _milestone(self, incident: Incident) -> bool:
-        """Whether the incident has reached 1, 10, 100, ... violations."""
-        goal = self._milestones.get(incident.id, 1)
-        if incident.attempted < goal:
+        """Whether the incident has reached 1, 10, 100, ... violations, or become worse."""
+        goal, told = self._milestones.get(incident.id, (1, incident.severity))
+        if incident.attempted < goal and incident.severity == told:
             return False
         while goal <= incident.attempted:
             goal *= 10
-        self._milestones[incident.id] = goal
+        self._milestones[incident.id] = (goal, incident.severity)
         return True
 
     def latest(self, key: tuple[str, str, str]) -> tuple[str, int]:

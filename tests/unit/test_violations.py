@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""When an incident is told of, and what a collector that stays down may cost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+
+from ws_audit.identity import Hasher, principal
+from ws_audit.model import (
+    ACCEPT,
+    CALL,
+    CONFIRMED,
+    CONTENT,
+    OK,
+    PROBABLE,
+    SEND,
+    STRONG,
+    UNKNOWN,
+    VIOLATION,
+    Delivery,
+    Evidence,
+    Span,
+    Verdict,
+)
+from ws_audit.outputs.export import Export
+from ws_audit.outputs.spans import SpanMaker
+from ws_audit.outputs.violations import Violations
+from ws_audit.tally import Tally
+
+if TYPE_CHECKING:
+    from ws_audit.incidents import Incident
+
+SITE = "app.chat:reply:7"
+
+
+def evidence(name: str, user: str, at: str) -> Evidence:
+    who = principal(user)
+    assert who is not None
+    return Evidence(name, who, at, f"{name}.source", STRONG)
+
+
+def leak(number: int, severity: str = PROBABLE) -> Delivery:
+    """A message of ben's on ada's connection."""
+    dissent = evidence("argument", "ben", CALL)
+    verdict = Verdict(VIOLATION, "", "argument_vs_connection", severity, dissent)
+    said = (evidence("connection", "ada", ACCEPT), dissent, evidence("payload", "ben", CONTENT))
+    return Delivery(
+        1, number, number, "asgi", 1, 1, SEND, "app:Hub", "app:Hub.send:1", "reply", SITE, said,
+        "", 10, verdict, UNKNOWN, 1, number, 2,
+    )  # fmt: skip
+
+
+class Told:
+    """What left: the incident as it stood at each push."""
+
+    def __init__(self) -> None:
+        self.pushed: list[tuple[int, str]] = []
+        self.violations = Violations(
+            SpanMaker(Hasher("key"), "p", "chat", "1"),
+            None,
+            Tally(),
+            log=False,
+            export=lambda _: None,
+            push=self._push,
+            wake=lambda: None,
+        )
+
+    def _push(self, incident: Incident) -> None:
+        self.pushed.append((incident.attempted, incident.severity))
+
+    def record(self, delivery: Delivery) -> None:
+        self.violations.record(delivery)
+        self.violations.outcome(delivery._replace(outcome=OK))
+
+
+def test_an_incident_is_told_of_at_1_10_and_100() -> None:
+    told = Told()
+    for number in range(1, 151):
+        told.record(leak(number))
+    assert told.pushed == [(1, PROBABLE), (10, PROBABLE), (100, PROBABLE)]
+
+
+def test_an_incident_is_told_of_when_it_becomes_worse() -> None:
+    told = Told()
+    for number in range(1, 4):
+        told.record(leak(number))
+    for number in range(4, 7):
+        told.record(leak(number, CONFIRMED))
+    told.record(leak(7))
+    assert told.pushed == [(1, PROBABLE), (4, CONFIRMED)]
+
+
+def test_a_collector_that_stays_down_costs_bounded_memory_and_the_drops_are_counted() -> None:
+    tally = Tally()
+    settings: dict[str, Any] = {
+        "provider": None,
+        "make_exporter": lambda: None,
+        "failed": lambda *_: None,
+    }
+    export = Export(
+        SpanMaker(Hasher("key"), "p", "chat", "1"), tally, Resource({}), ALWAYS_ON, **settings
+    )
+    export._stopping = True  # nobody takes anything
+    for number in range(export.QUEUE + 7):
+        export.keep(Span("ws_audit.violation", 1, number + 1, 0, number, number, {}, error=True))
+    assert len(export._kept) == export.QUEUE
+    assert export._kept[-1].start_ns == export.QUEUE + 6
+    assert tally.total() == {("dropped", "export"): 7}
