@@ -48,17 +48,18 @@ def bind(connection: object, user: object, *, tenant: object = None) -> None:
     """Say whose connection this is; it outranks everything the agent finds out by itself.
 
     `connection` is the framework's WebSocket object or its ASGI scope, `user` an id (str,
-    int, UUID) and `tenant` one, too, if ids are only unique within it. Without an active
-    agent, or for a connection it has not seen, this does nothing.
+    int, UUID) or an object that has one, `tenant` the id within which alone it is unique.
+    Without an active agent, or for a connection it has not seen, this does nothing.
     """
     from .agent import agent
-    from .identity import find_cell, principal
+    from .identity import describe, find_cell, principal
 
     runtime = agent().runtime
     if runtime is None:
         return
     holder = principal(tenant)
-    who = principal(user, tenant=holder.user if holder is not None else None)
+    named = describe(user)
     found = find_cell(connection)
-    if who is not None and found is not None:
+    if named and found is not None:
+        who = named[0] if holder is None else named[0]._replace(tenant=holder.user)
         runtime.sink.pin(found[0], who)

@@ -53,6 +53,11 @@ class Bindings:
             found = evidence_of(user, "scope.user")
             if found is not None:
                 return self._with_tenant(found, scope)
+        state = scope.get("state")  # where middleware of one's own likes to put it
+        for name in ("user", "user_id"):
+            found = evidence_of(peek(state, name), f"scope.state.{name}")
+            if found is not None:
+                return self._with_tenant(found, scope)
         session = scope.get("session")
         found = _from_session(session) if session is not None else None
         return None if found is None else self._with_tenant(found, scope)
@@ -66,7 +71,8 @@ class Bindings:
                 if path.root == root and found is None:
                     found = self._follow(path, value)
         else:
-            found = evidence_of(value, root) if name in naming.USER_DEPENDENCIES else None
+            kind = naming.RECIPIENTS.get(name, "id")  # a bare `username` is a name
+            found = evidence_of(value, root, kind) if name in naming.USER_DEPENDENCIES else None
         return None if found is None else self._with_tenant(found, {root: value})
 
     @staticmethod

@@ -37,6 +37,8 @@ _METHODS: Final = tuple(
         (SEND, naming.SEND_METHOD),
     )
 )
+_BIND_WITH_SOCKET: Final = re.compile(naming.BIND_WITH_SOCKET, re.IGNORECASE)
+_EMIT: Final = re.compile(r"_?emit", re.IGNORECASE)
 _DIRECT: Final = re.compile(naming.DIRECT_METHOD, re.IGNORECASE)
 _EXCLUDED: Final = re.compile(naming.EXCLUDED, re.IGNORECASE)
 _ROOM: Final = re.compile(naming.ROOMS, re.IGNORECASE)
@@ -104,8 +106,8 @@ def parameters(kind: str, method: str, names: Iterable[tuple[str, str]]) -> Para
             continue
         if socket is None and (_SOCKET.match(lower) or _SOCKET_TYPE.search(annotation)):
             socket = name
-        elif room is None and _ROOM.match(lower):
-            room = name
+        elif room is None and (_ROOM.match(lower) or (lower == "to" and _EMIT.match(method))):
+            room = name  # Socket.IO's `emit(event, data, to=...)` names a room or a session
         elif recipient is None and lower in naming.RECIPIENTS:
             recipient, recipient_kind = name, naming.RECIPIENTS[lower]
         elif event is None and lower in naming.EVENT_PARAMETERS:
@@ -226,11 +228,15 @@ def _methods(cls: type) -> Iterable[Method]:
         function = value.__func__ if shell else value
         if type(function) is FunctionType:
             kind = method_kind(name)
+            given = signature(function)
+            if not issubclass(type(value), staticmethod):
+                given = given[1:]
             if kind is not None:
-                given = signature(function)
-                if not issubclass(type(value), staticmethod):
-                    given = given[1:]
                 yield Method(name, kind, parameters(kind, name, given))
+            elif _BIND_WITH_SOCKET.search(name):
+                meant = parameters(BIND, name, given)
+                if meant.socket is not None and meant.recipient is not None:
+                    yield Method(name, BIND, meant)
 
 
 def signature(function: FunctionType) -> list[tuple[str, str]]:

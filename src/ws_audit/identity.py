@@ -20,6 +20,7 @@ from typing import Any, Final
 from . import naming
 from .model import ACCEPT, STRONG, WEAK, Evidence, Principal
 
+MANAGER: Final = "manager"  # origin of evidence that a manager's connect method gave
 CELL_KEY: Final = "ws_audit.cell"  # where the ASGI scope carries the connection's cell
 
 SAME, DIFFERENT, INCOMPARABLE = 1, 2, 0
@@ -30,6 +31,7 @@ _UUID: Final = re.compile(
 )
 _EMAIL: Final = re.compile(r"[^@\s]{1,64}@[^@\s]{1,255}\.[^@\s.]{2,63}")
 _SUBJECT: Final = re.compile(r"[A-Za-z][\w.-]*\|")  # provider|id, as identity providers issue it
+_GUEST: Final = re.compile(naming.GUEST, re.IGNORECASE)
 _MAX_LENGTH: Final = 256  # a longer identifier is a token or text, no user id
 _MAX_BYTES: Final = 4 * _MAX_LENGTH
 _NOBODY: Final = frozenset({"", "none", "null", "anonymous", "undefined", "guest"})
@@ -107,7 +109,10 @@ def agree(held: Evidence, other: Principal) -> int:
     for alias in held.aliases:
         if result == SAME:
             break
-        # A second id of the same person may agree where the first one can't, or seems not to.
+        # A second id of the same person may agree where the first one can't, or seems not to;
+        # and a login name is theirs, even in a field that is called an id.
+        if compare(alias, other._replace(kind=alias.kind)) == SAME:
+            return SAME
         result = compare(alias, other) or result
     return result
 
@@ -157,9 +162,12 @@ def _getter(kind: type, name: str, expected: type) -> Any:
     return None
 
 
-def describe(value: object, fields: dict[str, str] = naming.USER_FIELDS) -> list[Principal]:
-    """Who a user object, claims dict or bare identifier names: the best first, then aliases."""
-    direct = principal(value)
+def describe(value: object, kind: str = "id") -> list[Principal]:
+    """Who a user object, claims dict or bare identifier names: the best first, then aliases.
+
+    `kind` is what a bare identifier is; fields and attributes say it by their names.
+    """
+    direct = principal(value, kind)
     if direct is not None:
         return [direct]
     if value is None or is_a(value, (str, bytes, int, float, list, tuple, set)):
@@ -171,19 +179,19 @@ def describe(value: object, fields: dict[str, str] = naming.USER_FIELDS) -> list
             tenant = holder.user
             break
     found: list[Principal] = []
-    for name, kind in fields.items():
-        entry = principal(peek(value, name), kind, tenant)
+    for name, named in naming.USER_FIELDS.items():
+        entry = principal(peek(value, name), named, tenant)
         if entry is not None and all(entry[1:] != known[1:] for known in found):
             found.append(entry)
     return found
 
 
-def evidence_of(value: object, source: str, strength: str = STRONG) -> Evidence | None:
+def evidence_of(value: object, source: str, kind: str = "id") -> Evidence | None:
     """Connection evidence from an authenticated object; its further identifiers are aliases."""
-    found = describe(value)
+    found = describe(value, kind)
     if not found:
         return None
-    return Evidence("connection", found[0], ACCEPT, source, strength, True, tuple(found[1:]))
+    return Evidence("connection", found[0], ACCEPT, source, STRONG, True, tuple(found[1:]))
 
 
 # --- the connection's cell -------------------------------------------------------------------
@@ -240,12 +248,12 @@ class Cell:
     def offer(self, evidence: Evidence) -> Evidence | None:
         """Tell the cell of an authenticated principal; the dissent if it holds another one.
 
-        The first authenticated principal stays (anonymous to user is no change of user). One
+        The first authenticated principal stays (guest to user is no change of user). One
         that can't be compared with it is another name of the same person if one source gave
         both (a dependency on token claims, and one on the user they name), else nothing.
         """
         held = self.held
-        if held is None:
+        if held is None or (not self.pinned and _GUEST.match(held.principal.user)):
             self.held = evidence
             return None
         result = agree(held, evidence.principal)
@@ -257,8 +265,12 @@ class Cell:
         return None
 
     def release(self) -> None:
-        """Forget the authenticated principal (the application unbound the connection)."""
-        if not self.pinned:
+        """A manager let the connection go: what a manager said of it holds no longer.
+
+        What a dependency, the scope or the session said stays true: leaving one manager, or
+        one topic, is no logging out.
+        """
+        if self.held is not None and _origin(self.held) == MANAGER:
             self.held = None
             self.user_seen = None
 

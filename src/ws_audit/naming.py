@@ -59,13 +59,16 @@ REALTIME_MODULES: Final = frozenset(
 # --- methods, by hook kind; the first kind that takes a name wins ------------------------
 
 UNBIND_METHOD: Final = (
-    r"^_?(on_?|handle_)?(disconnect|unregister|detach|deregister)(_\w+)?$"
+    r"^_?(on_?|handle_)?(disconnect|unregister|detach|deregister)"
+    r"(_(all|user|client|connection|web_?socket|socket|ws|session))?$"
     r"|^_?(remove|drop|close|delete|unbind)_(connection|web_?socket|socket|client|ws|user)$"
 )
 BIND_METHOD: Final = (
     r"^_?(on_?|handle_)?(connect|register|attach|accept|bind)(_\w+)?$"
     r"|^_?add_(connection|web_?socket|socket|client|ws|user)$"
 )
+# Bind only if they take a socket: `join(websocket, user_id)`, but not `add(item)`.
+BIND_WITH_SOCKET: Final = r"^_?(join|add|subscribe|authenticate|login|open|attach_user)(_\w+)?$"
 RECEIVE_METHOD: Final = (
     r"^_?(on|handle|process|route|receive)_(message|incoming\w*|inbound\w*|client_message"
     r"|user_message|websocket_message|frame|text)$|^_?(receive|on_receive)$"
@@ -73,6 +76,8 @@ RECEIVE_METHOD: Final = (
 BROADCAST_METHOD: Final = (
     r"^_?(broadcast|announce|publish|fan_?out)(_\w+)?$|^_?(send|notify|emit|push)(_\w+)?_all(_\w+)?$"
     r"|^_?(send|notify|emit|push)_(to_)?(room|group|channel|topic|everyone|subscribers)(_\w+)?$"
+    # Of a person, not to one: the user they name is the subject.
+    r"|^_?(send|notify|emit|push)_(\w+_)?(presence|typing|joined|left|online|offline|followers)(_\w+)?$"
 )
 SEND_METHOD: Final = (
     r"^_?(send|emit|publish|notify|push|dispatch|announce|write_message|enqueue|deliver|trigger)"
@@ -147,7 +152,6 @@ EVENT_PARAMETERS: Final = (
 OWNER_ATTRIBUTES: Final = (
     "user_id",
     "_user_id",
-    "owner_id",
     "uid",
     "user",
     "_user",
@@ -212,11 +216,15 @@ USER_DEPENDENCIES: Final = (
     "identity",
     "claims",
     "token_claims",
-    "account",
+    "token_data",
+    "current_active_user",
+    "me",
     "username",
 )
+# A connection's first name that is no person yet: login is no change of user.
+GUEST: Final = r"^(guest|anon|anonymous|temp|visitor)([-_:.]|\d|$)"
 # Path and query parameters: what a client says of itself, a claim.
-CLAIM_PARAMETERS: Final = ("user_id", "userId", "uid", "user", "username", "email", "client_id")
+CLAIM_PARAMETERS: Final = ("user_id", "userId", "uid", "user", "username", "email")
 
 # --- payload fields ----------------------------------------------------------------------
 
@@ -247,6 +255,8 @@ ACTOR_FIELDS: Final = (
     "actor_id",
     "actor",
 )
+# Words in an actor field that name no person: the user beside them is not the actor.
+NO_ACTORS: Final = frozenset({"agent", "ai", "assistant", "bot", "server", "system"})
 NESTED: Final = ("data", "payload")
 EVENT_FIELDS: Final = ("type", "event", "event_type", "message_type", "eventType")
 # What a client says of itself in a message.

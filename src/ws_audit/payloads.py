@@ -207,7 +207,7 @@ class Reader:
                 elif role & _OWNER:
                     if owner is None:
                         owner = field.owner(value)
-                elif role & _ACTOR:
+                elif role & _ACTOR and (type(value) is not str or value not in naming.NO_ACTORS):
                     actor = True
                 if claims and role & _CLAIM and claim is None:
                     claim = principal(value)

@@ -21,6 +21,7 @@ from ws_audit.identity import (
     CELL_KEY,
     DIFFERENT,
     INCOMPARABLE,
+    MANAGER,
     SAME,
     Cell,
     Hasher,
@@ -330,11 +331,35 @@ def test_the_first_authenticated_principal_stays() -> None:
 
 def test_released_it_takes_the_next() -> None:
     cell = Cell(1, "asgi")
-    cell.offer(held(17))
+    cell.offer(held(17)._replace(source=f"{MANAGER}:connect.user_id"))
     cell.release()
     assert cell.held is None
     assert cell.offer(held(18)) is None
     assert cell.held == held(18)
+
+
+def test_leaving_a_manager_is_no_logging_out() -> None:
+    cell = Cell(1, "asgi")
+    cell.offer(held(17)._replace(source="dependency:current_user"))
+    cell.release()
+    assert cell.held is not None
+    assert cell.held.principal == principal(17)
+
+
+@pytest.mark.parametrize("first", ["guest-7f3a", "anon_12", "Anonymous:3", "temp42"])
+def test_a_guest_who_logs_in_is_no_second_user(first: str) -> None:
+    cell = Cell(1, "asgi")
+    cell.offer(held(first))
+    assert cell.offer(held("bob")) is None
+    assert cell.held == held("bob")
+    assert cell.offer(held("eve")) == held("eve")
+
+
+def test_a_login_name_is_its_users_whatever_the_field_is_called() -> None:
+    login = held("alice").principal._replace(kind="name")
+    both = held(17)._replace(aliases=(login,))
+    assert agree(both, held("alice").principal) == SAME
+    assert agree(both, held("bob").principal) == DIFFERENT
 
 
 def test_pinned_nothing_moves_it() -> None:

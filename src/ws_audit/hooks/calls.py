@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ws_audit.classify import undecorated
-from ws_audit.identity import describe, find_cell
+from ws_audit.identity import MANAGER, describe, find_cell
 from ws_audit.model import (
     ACCEPT,
     BIND,
@@ -73,11 +73,8 @@ def parameter(function: FunctionType, name: str | None) -> Read | None:
 
 def whom(value: object, kind: str) -> Principal | None:
     """The principal an argument names: an identifier, or an object that carries one."""
-    found = describe(value)
-    if not found:
-        return None
-    first = found[0]
-    return first if first.kind != "id" or kind == "id" else first._replace(kind=kind)
+    found = describe(value, kind)
+    return found[0] if found else None
 
 
 class SendHook:
@@ -186,7 +183,8 @@ class BindHook:
         self._user = parameter(function, names.recipient)
         self._user_kind = names.recipient_kind
         self._socket = parameter(function, names.socket)
-        self._source = f"{method.name}.{names.recipient}"
+        self._source = f"{MANAGER}:{method.name}.{names.recipient}"
+        self._room = names.room is not None
         self._created = created
         self._sink = sink
         self._site = created.site
@@ -202,7 +200,9 @@ class BindHook:
             evidence = Evidence("connection", who, ACCEPT, self._source, STRONG)
         elif instance.owner is not None:
             # `per_user_manager.connect(websocket)`: the manager itself says for whom.
-            evidence = instance.owner._replace(name="connection", at=ACCEPT)
+            evidence = instance.owner._replace(
+                name="connection", at=ACCEPT, source=f"{MANAGER}:{instance.owner.source}"
+            )
         else:
             self._sink.resolve(cell, scope)
             return
@@ -228,10 +228,11 @@ class UnbindHook(BindHook):
 
     def before(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         self._created.of(args)
-        return self._cell(args, kwargs)
+        return None if self._room else self._cell(args, kwargs)
 
     def after(self, state: Any, result: Any, error: BaseException | None) -> None:
-        state[0].release()
+        if error is None:
+            state[0].release()
 
 
 class ReceiveHook(BindHook):

@@ -164,7 +164,7 @@ def _owner(get: Callable[[str], Any]) -> Evidence | None:
 
 def _who(name: str, value: object) -> Principal | None:
     if "context" not in name and name != "ctx":
-        found = describe(value)
+        found = describe(value, naming.RECIPIENTS.get(name.lstrip("_"), "id"))
         return found[0] if found else None
     # A context's own `id` or `name` is the context's: only what says "user" names the user.
     for field in ("user_id", "userId", "user"):

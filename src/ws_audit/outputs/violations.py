@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ws_audit.incidents import Incident, Incidents
 from ws_audit.intents import getrandbits
-from ws_audit.model import CONFIRMED, OTHER, PROBABLE, Delivery, Finding, Span
+from ws_audit.model import CONFIRMED, NONE, OTHER, PROBABLE, Delivery, Finding, Span
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -189,12 +189,18 @@ class Violations:
 
 def summary(incident: dict[str, Any]) -> str:
     """One sentence a person understands without knowing the product."""
-    site = incident["sites"][0] if incident["sites"] else "an unknown place"
-    events = incident["events"]
-    return (
-        f"user isolation violated ({incident['severity']}, {incident['rule']}): {events}"
-        f" event{'' if events == 1 else 's'} reached someone else's connection, sent from {site}"
-    )
+    rule, events = incident["rule"], incident["events"]
+    site = incident["sites"][0] if incident["sites"] else NONE
+    where = "" if site == NONE else f" at {site}"
+    times = "once" if events == 1 else f"{events} times"
+    if rule == "rebound_connection":
+        said = f"a connection was given to a second user {times}{where}"
+    elif rule == "inbound_vs_connection":
+        said = f"a client claimed to be someone else {times}"
+    else:
+        what = "1 message" if events == 1 else f"{events} messages"
+        said = f"{what} for one user went to another's connection{where}"
+    return f"user isolation ({incident['severity']}, {rule}): {said}"
 
 
 def _halve(told: dict[str, Any], key: str) -> bool:
