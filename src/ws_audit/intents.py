@@ -179,7 +179,7 @@ class Intents:
             else:
                 intent.payloads.append(id(payload))
 
-    def leave(self, frame: Frame, error: BaseException | None, outcome: str = "") -> None:
+    def leave(self, frame: Frame, error: BaseException | None) -> None:
         """The hook call came back. At the outermost one the intent is settled if it can be."""
         now = _current.get()
         if now is frame or (now is not None and now.inside(frame)):
@@ -192,7 +192,7 @@ class Intents:
         intent.duration_ns = perf_counter_ns() - intent.started
         intent.ended = True
         if error is not None:
-            outcome = outcome or (CANCELLED if type(error).__name__ == "CancelledError" else ERROR)
+            outcome = CANCELLED if type(error).__name__ == "CancelledError" else ERROR
         elif intent.deliveries:
             outcome = OK
         else:

@@ -19,7 +19,7 @@ RECORD_VERSION = 1
 ACCEPT, CONSTRUCT, INBOUND, CALL, CONTENT = "accept", "construct", "inbound", "call", "content"
 
 # Strengths.
-STRONG, MEDIUM, WEAK, CERTAIN = "strong", "medium", "weak", "certain"
+STRONG, MEDIUM, WEAK = "strong", "medium", "weak"
 
 # Verdicts.
 MATCH, VIOLATION, EXCUSED, UNATTRIBUTED = "match", "violation", "excused", "unattributed"
@@ -35,10 +35,10 @@ UNREADABLE, LIMIT, INTERNAL_ERROR = "unreadable_payload", "limit", "internal_err
 
 # Hook kinds.
 CREATE, BIND, UNBIND, SEND = "create", "bind", "unbind", "send"
-BROADCAST, RECEIVE, FACTORY = "broadcast", "receive", "factory"
+BROADCAST, RECEIVE = "broadcast", "receive"
 
 # Outcomes of a call or of a delivery.
-OK, ERROR, REFUSED, CANCELLED, UNDELIVERED = "ok", "error", "refused", "cancelled", "undelivered"
+OK, ERROR, CANCELLED, UNDELIVERED = "ok", "error", "cancelled", "undelivered"
 UNKNOWN = "unknown"  # a stored violation whose process died before the call came back
 
 NONE, OTHER = "none", "other"  # label values: no intent or event; past the cap

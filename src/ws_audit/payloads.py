@@ -33,7 +33,8 @@ class Reading(NamedTuple):
     `owner` is payload evidence or None. `soft` means it comes from a plain user_id field,
     which beside a room argument names the actor. `note` says why content gave nothing
     (opaque_payload, unreadable_payload, limit), "" if it was readable. `claims` is who the
-    message says it is from or about, for inbound messages only.
+    message says it is from or about, for inbound messages only. `actor` is whoever an actor
+    field names.
     """
 
     owner: Evidence | None
@@ -41,6 +42,7 @@ class Reading(NamedTuple):
     event: str
     note: str
     claims: Principal | None = None
+    actor: Principal | None = None
 
 
 _NOTHING: Final = Reading(None, False, "", "")
@@ -188,6 +190,7 @@ class Reader:
         user: Evidence | None = None
         claim: Principal | None = None
         actor = False
+        author: Principal | None = None
         event, rank = "", _NO_RANK
         below: list[tuple[dict[Any, Any], _Level]] = []
         level = self._root
@@ -209,6 +212,7 @@ class Reader:
                         owner = field.owner(value)
                 elif role & _ACTOR and (type(value) is not str or value not in naming.NO_ACTORS):
                     actor = True
+                    author = author or principal(value)
                 if claims and role & _CLAIM and claim is None:
                     claim = principal(value)
                 if field.below is not None:
@@ -219,8 +223,8 @@ class Reader:
                 break
             fields, level = below.pop()
         if owner is None and not actor:
-            return _new(Reading, (user, user is not None, event, "", claim))
-        return _new(Reading, (owner, False, event, "", claim))
+            return _new(Reading, (user, user is not None, event, "", claim, author))
+        return _new(Reading, (owner, False, event, "", claim, author))
 
     def _object(self, message: object, level: _Level) -> dict[Any, Any] | None:
         """The named fields of a model instance, read without running its code."""

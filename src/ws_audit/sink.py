@@ -15,7 +15,7 @@ from itertools import count
 from time import time_ns
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from .identity import DIFFERENT, Cell, agree
+from .identity import DIFFERENT, SAME, Cell, agree
 from .judge import judge
 from .model import (
     ACCEPT,
@@ -29,7 +29,6 @@ from .model import (
     OK,
     PROBABLE,
     RECORD_VERSION,
-    REFUSED,
     STRONG,
     UNATTRIBUTED,
     UNKNOWN,
@@ -155,7 +154,7 @@ class Sink:
         try:
             frame = self._intents.join(content)
             connection = None if cell.limited else self.resolve(cell, scope)
-            owner, soft, named, note, _ = self._read(content)
+            owner, soft, named, note, _, actor = self._read(content)
             collected: list[Evidence] = [] if connection is None else [connection]
             if frame is not None:
                 intent = frame.intent
@@ -175,6 +174,9 @@ class Sink:
                     event = self._events.label(named)
             evidence = tuple(collected)
             verdict = _LIMIT if cell.limited else judge(evidence, kind, note)
+            if verdict.verdict == VIOLATION and actor is not None:
+                evidence = _own_words(evidence, actor)
+                verdict = judge(evidence, kind, note)
         except Exception as fault:
             self._failed("judge", fault)
             verdict = _INTERNAL
@@ -294,6 +296,17 @@ class Sink:
             self._failed("violation", fault)
 
 
+def _own_words(evidence: tuple[Evidence, ...], actor: Principal) -> tuple[Evidence, ...]:
+    """What speaks of the owner, unless the connection's own user is the author.
+
+    A chat shows a message to who wrote it as well: that it is for somebody else is no leak.
+    """
+    connection = evidence[0]
+    if agree(connection, actor) != SAME:
+        return evidence
+    return tuple(one for one in evidence if agree(connection, one.principal) != DIFFERENT)
+
+
 def _collect(frame: Frame, evidence: list[Evidence]) -> bool:
     """Gather what the hook calls around a delivery know; whether one of them named a room."""
     room = frame.room
@@ -309,7 +322,4 @@ def _collect(frame: Frame, evidence: list[Evidence]) -> bool:
 def _outcome(error: BaseException | None) -> str:
     if error is None:
         return OK
-    name = type(error).__name__
-    if name == "CancelledError":
-        return CANCELLED
-    return REFUSED if name == "IsolationViolation" else ERROR
+    return CANCELLED if type(error).__name__ == "CancelledError" else ERROR

@@ -255,7 +255,7 @@ def test_beyond_the_limit_nothing_is_decoded() -> None:
     longer = json.dumps({"user_id": "alice", "x": "y" * 100})
     for message in (longer, longer.encode(), bytearray(longer, "ascii"), Text(longer)):
         found = reader.read(message)
-        assert found == (None, False, "", LIMIT, None)
+        assert found == Reading(None, False, "", LIMIT)
     # An object the application holds is not text yet: there is nothing to decode.
     assert owner(json.loads(longer), reader) == ("alice", "user_id")
 

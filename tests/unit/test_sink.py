@@ -451,6 +451,20 @@ CALLS: dict[str, tuple[Script, str]] = {
         lambda hub, one: hub.send_to_user("bob", OTHER, one),
         "argument_vs_connection:confirmed",
     ),
+    "her own message, shown to her as well": (
+        lambda hub, one: hub.send_to_user(
+            "bob", {"sender_id": "alice", "recipient_id": "bob"}, one
+        ),
+        "unattributed:no_evidence",
+    ),
+    "a third user's message to another": (
+        lambda hub, one: hub.send_to_user("bob", {"sender_id": "eve", "recipient_id": "bob"}, one),
+        "argument_vs_connection:confirmed",
+    ),
+    "payload of another, by an assistant": (
+        lambda hub, one: hub.send_to_user("alice", {"from": "assistant", **OTHER}, one),
+        "payload_vs_connection:probable",
+    ),
     "payload of another": (
         lambda hub, one: hub.send_to_user("alice", OTHER, one),
         "payload_vs_connection:probable",

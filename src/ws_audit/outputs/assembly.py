@@ -240,9 +240,10 @@ class Outputs:
             else "no store (a violation does not outlive this process; set WS_AUDIT_TRACE_DIR)"
         )
         targets = len(self._runtime.installer.targets)
+        hint = "" if targets else " (an installed application? WS_AUDIT_INCLUDE=its.name.*)"
         self.notes.append(
             f"{__version__}: mode {settings.mode}, {targets} manager"
-            f" class{'' if targets == 1 else 'es'}, {store}, metrics {where}, spans {spans},"
+            f" class{'' if targets == 1 else 'es'}{hint}, {store}, metrics {where}, spans {spans},"
             f" log events {self.log_events}"
         )
         now = time.time_ns()
