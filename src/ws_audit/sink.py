@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
     from .bindings import Bindings
     from .intents import Frame, Intents
+    from .labels import Events
     from .payloads import Reader
     from .tally import Tally
 
@@ -57,12 +58,6 @@ class Violations(Protocol):
 
     def record(self, delivery: Delivery) -> None: ...
     def outcome(self, delivery: Delivery) -> None: ...
-
-
-class Events(Protocol):
-    """Which event names may stand in a label."""
-
-    def label(self, name: str) -> str: ...
 
 
 class Sink:

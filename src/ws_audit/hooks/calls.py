@@ -11,7 +11,7 @@ It must never change an argument or a result, and never keep one longer than the
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from ws_audit.classify import undecorated
 from ws_audit.identity import MANAGER, describe, find_cell
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from ws_audit.classify import Method
     from ws_audit.intents import Frame, Intents
+    from ws_audit.labels import Events
     from ws_audit.payloads import Reader
     from ws_audit.sink import Sink
 
@@ -42,12 +43,6 @@ if TYPE_CHECKING:
 _KNOWN: Final = 65_536
 
 Read = Callable[[tuple[Any, ...], dict[str, Any]], Any]
-
-
-class Events(Protocol):
-    """Which event names may stand in a label."""
-
-    def label(self, name: str) -> str: ...
 
 
 def parameter(function: FunctionType, name: str | None) -> Read | None:
