@@ -21,7 +21,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from . import bootstrap, settings, transports
-from .classify import classes_of, classify, is_realtime
+from .classify import Target, classes_of, classify, is_realtime
+from .declared import Declared
 
 if TYPE_CHECKING:
     from .runtime import Runtime
@@ -35,6 +36,7 @@ class Agent:
     def __init__(self) -> None:
         self._lock = RLock()
         self.settings, problems = settings.load(os.environ, _directory())
+        self._declared = Declared(self.settings.manager, say)
         self.runtime: Runtime | None = None
         self._inside: list[tuple[str, ModuleType]] = []
         self._control_read = 0
@@ -71,19 +73,21 @@ class Agent:
             runtime.failed(f"transport {name}", fault)
 
     def _takes(self, module: ModuleType) -> bool:
-        name = module.__name__
-        if name in ("__main__", "__mp_main__"):  # the latter in a spawned process
-            spec = getattr(module, "__spec__", None)
-            path = getattr(module, "__file__", None)
-            if spec is None and path is None:
-                return False
-            name = spec.name if spec is not None else os.path.basename(path or "").partition(".")[0]
-        return self.settings.takes(name, installed(module))
+        name = _name(module)
+        return self._by_rules(name, module) or self._declared.names(name, module.__name__)
+
+    def _by_rules(self, name: str, module: ModuleType) -> bool:
+        return name != "" and self.settings.takes(name, installed(module))
 
     def _look(self, module: ModuleType) -> None:
         """Take the manager classes of one application module."""
         try:
-            classes = classes_of(module)
+            name = _name(module)
+            # By id: a metaclass may have its own idea of equality.
+            named = {id(cls): (cls, table) for cls, table in self._declared.classes(name, module)}
+            classes = [cls for cls, _ in named.values()]
+            if self._by_rules(name, module):
+                classes += [cls for cls in classes_of(module) if id(cls) not in named]
             if not classes:
                 return
             taken = self.runtime.installer.targets if self.runtime is not None else {}
@@ -94,8 +98,12 @@ class Agent:
         for cls in classes:
             try:
                 if cls not in taken:
-                    target = classify(cls, realtime)
-                    if target is not None:
+                    target = (
+                        self._declared.target(*named[id(cls)])
+                        if id(cls) in named
+                        else classify(cls, realtime)
+                    )
+                    if isinstance(target, Target):
                         with self._lock:
                             self._stage_one().manager(cls, target, module)
             except Exception as fault:  # one odd class must not hide the others
@@ -241,6 +249,18 @@ def _directory() -> str:
         return os.getcwd()
     except OSError:  # it has been removed: relative paths stay relative
         return ""
+
+
+def _name(module: ModuleType) -> str:
+    """What a module is called in settings; empty for an interactive `__main__`."""
+    name = module.__name__
+    if name in ("__main__", "__mp_main__"):  # the latter in a spawned process
+        spec = getattr(module, "__spec__", None)
+        path = getattr(module, "__file__", None)
+        if spec is not None:
+            return str(spec.name)
+        return os.path.basename(path or "").partition(".")[0]
+    return name
 
 
 def installed(module: ModuleType) -> bool:

@@ -14,6 +14,7 @@ patched.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -52,6 +53,32 @@ _DECORATORS: Final = 10  # one above the other; more is somebody's mistake, or a
 _EVENT_NAME: Final = re.compile(r"[A-Za-z][\w.:/-]{0,63}")
 
 
+# Why a class is left alone, for somebody who expected otherwise.
+_NAME_IT: Final = "name it in a [[manager]] table to have it taken all the same"
+DOUBLE: Final = (
+    "its name is that of a test double, a test or an interface (mock, fake, stub, dummy, Test,"
+    f" Protocol); {_NAME_IT}"
+)
+INTERFACE: Final = (
+    "it is a Protocol or an Enum, which delivers nothing; the classes that implement it are looked"
+    " at themselves"
+)
+VALUE: Final = f"it is an exception or a tuple; {_NAME_IT}"
+NO_SEND: Final = (
+    "it defines no method that is called like a send (send, emit, publish, notify, push, deliver,"
+    " broadcast, ...); if one of its methods sends, name class and method in a [[manager]] table"
+)
+NOT_REALTIME: Final = (
+    "its module imports no real-time library (fastapi, starlette, websockets, socketio, ...) and"
+    f" none of its methods says that it takes a WebSocket; {_NAME_IT}"
+)
+NO_CONNECT: Final = (
+    "it sends, but neither does its name speak of connections (ConnectionManager, ...Hub,"
+    " ...Notifier, ...) nor has it a method that is called like a connect (connect, register,"
+    f" add_client, ...); {_NAME_IT}"
+)
+
+
 class Parameters(NamedTuple):
     """What a method's parameters mean, by name; None where there is no such parameter."""
 
@@ -78,6 +105,20 @@ class Target(NamedTuple):
     qualname: str
     reason: str
     methods: tuple[Method, ...]
+    instance_user: str = ""  # attribute path of an instance's owner; empty: the usual places
+
+
+class Refused(NamedTuple):
+    """A class left alone: why, and what would have it taken, in a sentence.
+
+    `near` says that somebody may have expected otherwise: it is called like a manager, or it
+    has a method that is called like a send.
+    """
+
+    module: str
+    qualname: str
+    reason: str
+    near: bool
 
 
 def words(name: str) -> str:
@@ -85,6 +126,7 @@ def words(name: str) -> str:
     return _WORDS.sub("_", name).lower()
 
 
+@lru_cache(maxsize=4096)  # classes of a module share their names
 def method_kind(name: str) -> str | None:
     """The hook kind a method's name suggests; a direct method is a send, whatever its verb."""
     name = words(name)
@@ -126,32 +168,47 @@ def parameters(kind: str, method: str, names: Iterable[tuple[str, str]]) -> Para
     return Parameters(recipient, recipient_kind, payload, event, socket, room)
 
 
-def classify(cls: type, realtime: bool) -> Target | None:
-    """Decide whether a class is a manager; None if not.
+def classify(cls: type, realtime: bool) -> Target | Refused:
+    """Decide whether a class is a manager.
 
     `realtime` says whether its module showed a sign of real-time code (see is_realtime).
     """
-    name, short = cls.__qualname__, words(cls.__name__)
-    if _NEVER.search(short) or _is_interface(cls) or issubclass(cls, (BaseException, tuple)):
-        return None
-    methods = tuple(_methods(cls))
+    short = words(cls.__name__)
+    methods = tuple(own_methods(cls))
     kinds = {method.kind for method in methods}
     delivers = SEND in kinds or BROADCAST in kinds
-    if not delivers and not (kinds & {RECEIVE, BIND} and _inherits_manager(cls)):
-        return None
-    if _MANAGER.search(short):
-        reason = f"name {cls.__name__!r} speaks of live connections and it has a send method"
+    manager = _MANAGER.search(short) is not None
+    maybe = manager or _MAYBE.search(short) is not None
+    reason = _refusal(cls, short)
+    taken = ""
+    if reason:
+        pass
+    elif not delivers and not (kinds & {RECEIVE, BIND} and _inherits_manager(cls)):
+        reason = NO_SEND
+    elif manager:
+        taken = f"name {cls.__name__!r} speaks of live connections and it has a send method"
     elif not (realtime or _mentions_socket(cls)):
-        return None
-    elif _MAYBE.search(short):
-        reason = f"name {cls.__name__!r} in a real-time module and it has a send method"
+        reason = NOT_REALTIME
+    elif maybe:
+        taken = f"name {cls.__name__!r} in a real-time module and it has a send method"
     elif BIND in kinds:
-        reason = "has a connect-like and a send-like method in a real-time module"
+        taken = "has a connect-like and a send-like method in a real-time module"
     elif _inherits_manager(cls):
-        reason = "subclass of a manager class"
+        taken = "subclass of a manager class"
     else:
-        return None
-    return Target(cls.__module__, name, reason, methods)
+        reason = NO_CONNECT
+    if taken:
+        return Target(cls.__module__, cls.__qualname__, taken, methods)
+    return Refused(cls.__module__, cls.__qualname__, reason, maybe or delivers)
+
+
+def _refusal(cls: type, short: str) -> str:
+    """Why a class is no manager whatever its methods; empty if it may be one."""
+    if _NEVER.search(short):
+        return DOUBLE
+    if _is_interface(cls):
+        return INTERFACE
+    return VALUE if issubclass(cls, (BaseException, tuple)) else ""
 
 
 def classes_of(module: ModuleType) -> list[type]:
@@ -216,7 +273,8 @@ def _constants(code: CodeType, found: set[str]) -> None:
             _constants(value, found)
 
 
-def _methods(cls: type) -> Iterable[Method]:
+def own_methods(cls: type) -> Iterable[Method]:
+    """The methods a class itself defines that the rules would hook."""
     for name, value in list(cls.__dict__.items()):
         if name == "__init__":
             if type(value) is FunctionType:
@@ -224,19 +282,29 @@ def _methods(cls: type) -> Iterable[Method]:
             continue
         if name.startswith("__"):
             continue
-        shell = issubclass(type(value), (staticmethod, classmethod))
-        function = value.__func__ if shell else value
-        if type(function) is FunctionType:
-            kind = method_kind(name)
-            given = signature(function)
-            if not issubclass(type(value), staticmethod):
-                given = given[1:]
-            if kind is not None:
-                yield Method(name, kind, parameters(kind, name, given))
-            elif _BIND_WITH_SOCKET.search(name):
-                meant = parameters(BIND, name, given)
-                if meant.socket is not None and meant.recipient is not None:
-                    yield Method(name, BIND, meant)
+        function = plain_function(value)
+        if function is None:
+            continue
+        kind = method_kind(name)
+        if kind is not None:
+            yield Method(name, kind, parameters(kind, name, given(value, function)))
+        elif _BIND_WITH_SOCKET.search(name):
+            meant = parameters(BIND, name, given(value, function))
+            if meant.socket is not None and meant.recipient is not None:
+                yield Method(name, BIND, meant)
+
+
+def plain_function(value: object) -> FunctionType | None:
+    """The function behind a class's attribute; None if it is none that can be read."""
+    if issubclass(type(value), (staticmethod, classmethod)):
+        value = value.__func__  # type: ignore[attr-defined]
+    return value if type(value) is FunctionType else None
+
+
+def given(value: object, function: FunctionType) -> list[tuple[str, str]]:
+    """What a caller passes to an attribute of a class: not the instance, nor the class."""
+    names = signature(function)
+    return names if issubclass(type(value), staticmethod) else names[1:]
 
 
 def signature(function: FunctionType) -> list[tuple[str, str]]:

@@ -23,10 +23,13 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ws_audit import __version__
+from . import manager_tables
+from .wording import SECRET, bad, nearest, plain, shown, unknown, unsupported
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
+
+    from .manager_tables import ManagerTable
 
 
 class Address(NamedTuple):
@@ -60,6 +63,7 @@ class Settings(NamedTuple):
 
     limits_connections: int = 100_000
     limits_payload_bytes: int = 1_048_576
+    limits_cpu_share: float = 0.05  # 1: no circuit breaker
 
     push_log: bool = True
     push_webhook: str = ""
@@ -71,6 +75,8 @@ class Settings(NamedTuple):
     payload_actor: tuple[str, ...] = ()
     payload_event: tuple[str, ...] = ()
     payload_events: tuple[str, ...] = ()
+
+    manager: tuple[ManagerTable, ...] = ()
 
     def takes(self, module_name: str, installed: bool) -> bool:
         """Whether classes of this module are candidates; `installed`: it is in site-packages.
@@ -115,12 +121,15 @@ def load(environ: Mapping[str, str], directory: str) -> tuple[Settings, list[str
         kind = _KEYS[key]
         values.pop(key, None)
         if isinstance(value, str) and f"{key} = {value}" in _LATER:
-            problems.append(_unsupported(f"{key} = {_shown(value)}", source))
+            problems.append(unsupported(f"{key} = {shown(value)}", source))
             continue
         try:
             values[key] = kind.check(value)
         except (TypeError, ValueError):
-            problems.append(_bad(key, value, source, kind.expected))
+            problems.append(bad(key, value, source, kind.expected))
+            continue
+        if key == "manager":
+            values[key] = manager_tables.read(value, source, problems)
 
     settings = Settings(**{key.replace(".", "_"): value for key, value in values.items()})
     settings = _with_room(settings, given, problems)
@@ -169,6 +178,16 @@ def _whole(lowest: int, highest: int = 10**15) -> _Kind:
         return value
 
     return _Kind(check, f"a whole number from {lowest} to {highest}")
+
+
+def _share(value: float) -> float:
+    _need(type(value) in (int, float) and 0 < value <= 1)
+    return float(value)
+
+
+def _tables(value: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    _need(type(value) is list and all(type(one) is dict for one in value))
+    return value
 
 
 def _list(item: str, expected: str) -> _Kind:
@@ -230,6 +249,7 @@ _KEYS: dict[str, _Kind] = {
     "store.neighbours": _whole(0, 100_000),
     "limits.connections": _whole(1),
     "limits.payload_bytes": _whole(1),
+    "limits.cpu_share": _Kind(_share, "a number above 0, at most 1"),
     "push.log": _Kind(_flag, "true or false"),
     "push.webhook": _Kind(_webhook, "a URL that begins with http:// or https://"),
     "identity.connection": _SCOPE_PATHS,
@@ -238,6 +258,7 @@ _KEYS: dict[str, _Kind] = {
     "payload.actor": _FIELD_PATHS,
     "payload.event": _FIELD_PATHS,
     "payload.events": _EVENT_NAMES,
+    "manager": _Kind(_tables, "tables, each begun with [[manager]]"),
 }
 
 # Keys, whole tables and single values of the contract that this version does not do. Whoever
@@ -249,11 +270,9 @@ _LATER = frozenset(
         "store.events",
         "limits.resources",
         "limits.runs",
-        "limits.cpu_share",
         "selftest",
         "canary",
         "inventory",
-        "manager",
         "identity.accessor",
         "identity.aliases",
         "payload.mention",
@@ -276,7 +295,6 @@ _ENABLED, _CONFIG = "WS_AUDIT_ENABLED", "WS_AUDIT_CONFIG"
 _OUR_TESTS = "WS_AUDIT_TEST_"  # variables of the agent's own test suite
 
 _ENVIRONMENT_ONLY = frozenset({"hash_key"})  # files get committed
-_SECRET = frozenset({"hash_key", "push.webhook"})
 _LISTS = (_GLOBS, _SCOPE_PATHS, _FIELD_PATHS, _EVENT_NAMES)
 _TABLES = frozenset(key.partition(".")[0] for key in _KEYS if "." in key)
 _YES = ("1", "true", "yes", "on")
@@ -298,11 +316,11 @@ def _from_environment(environ: Mapping[str, str], problems: list[str]) -> list[_
         if key is None:
             if name == _ENABLED and text.strip().lower() not in _YES + _NO:
                 expected = "1, true, yes, on, or 0, false, no, off"
-                problems.append(_bad(name, text.strip(), "the environment", expected))
+                problems.append(bad(name, text.strip(), "the environment", expected))
             elif name not in (_ENABLED, _CONFIG):
-                nearest = _nearest(name, (*_VARIABLES, _ENABLED, _CONFIG))
-                problems.append(f"unknown environment variable {_plain(name)}; nearest: {nearest}")
-        elif key in _SECRET:
+                known = nearest(name, (*_VARIABLES, _ENABLED, _CONFIG))
+                problems.append(f"unknown environment variable {plain(name)}; nearest: {known}")
+        elif key in SECRET:
             if text:
                 given.append(_Given(key, text, source))
         elif text.strip():
@@ -317,7 +335,7 @@ def _from_file(environ: Mapping[str, str], directory: str, problems: list[str]) 
     """The file's values: WS_AUDIT_CONFIG, else pyproject.toml of the directory."""
     named = environ.get(_CONFIG, "").strip()
     path = os.path.join(directory, named or "pyproject.toml")
-    source = _plain(path)
+    source = plain(path)
     try:
         document = _document(path)
     except FileNotFoundError:
@@ -332,7 +350,7 @@ def _from_file(environ: Mapping[str, str], directory: str, problems: list[str]) 
         return []
     except (ValueError, RecursionError) as error:
         # The parser's text ends with "(at line 3, column 7)".
-        problems.append(f"{source}: not valid TOML: {_plain(str(error))}")
+        problems.append(f"{source}: not valid TOML: {plain(str(error))}")
         return []
 
     if not named:
@@ -343,7 +361,7 @@ def _from_file(environ: Mapping[str, str], directory: str, problems: list[str]) 
         source = f"{source} [tool.ws-audit]"
         document = tools.get("ws-audit", {})
         if not isinstance(document, dict):
-            problems.append(_bad("tool.ws-audit", document, source, "a table"))
+            problems.append(bad("tool.ws-audit", document, source, "a table"))
             return []
     return _flat(document, source, problems)
 
@@ -363,16 +381,16 @@ def _flat(document: dict[str, Any], source: str, problems: list[str]) -> list[_G
 
     def visit(key: str, value: Any) -> None:
         if key in _LATER:
-            problems.append(_unsupported(key, source))
+            problems.append(unsupported(key, source))
         elif key in _ENVIRONMENT_ONLY:
             problems.append(f"{key} in {source}: a secret; expected WS_AUDIT_HASH_KEY instead")
         elif key in _KEYS:
             given.append(_Given(key, value, source))
         elif key not in _TABLES:
-            nearest = _nearest(key, (_KEYS.keys() | _TABLES | _LATER) - _ENVIRONMENT_ONLY)
-            problems.append(f"unknown key {_plain(key)} in {source}; nearest: {nearest}")
+            known = (_KEYS.keys() | _TABLES | _LATER) - _ENVIRONMENT_ONLY
+            problems.append(unknown(key, source, known))
         elif not isinstance(value, dict):
-            problems.append(_bad(key, value, source, "a table"))
+            problems.append(bad(key, value, source, "a table"))
         else:
             for name, inner in value.items():
                 visit(f"{key}.{name}", inner)
@@ -389,7 +407,7 @@ def _with_room(settings: Settings, given: list[_Given], problems: list[str]) -> 
         return settings
     for key, value, source in given:
         if key in ("store.max_bytes", "store.segment_bytes"):
-            problems.append(_bad(key, value, source, "store.segment_bytes to fit store.max_bytes"))
+            problems.append(bad(key, value, source, "store.segment_bytes to fit store.max_bytes"))
     return settings._replace(
         store_segment_bytes=Settings().store_segment_bytes,
         store_max_bytes=Settings().store_max_bytes,
@@ -407,56 +425,6 @@ def _placed(settings: Settings, directory: str) -> Settings:
     if trace_dir and not control:
         control = os.path.join(trace_dir, "control")
     return settings._replace(trace_dir=trace_dir, control_file=control)
-
-
-# --- what people are told ----------------------------------------------------------------
-
-
-def _bad(key: str, value: object, source: str, expected: str) -> str:
-    shown = "<hidden>" if key in _SECRET else _shown(value)
-    return f"{key} = {shown} in {source}: expected {expected}"
-
-
-def _unsupported(what: str, source: str) -> str:
-    return (
-        f"{what} in {source}: known, but not supported by ws-audit {__version__}; "
-        "remove it: it would have no effect"
-    )
-
-
-def _shown(value: object) -> str:
-    if value is True or value is False:
-        return str(value).lower()
-    try:
-        text = repr(value)
-    except ValueError:  # 0xfff... of thousands of digits is valid TOML, but not printable
-        text = "a value too long to show"
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def _plain(text: str) -> str:
-    """A name or path that cannot forge a line in a log, nor fail to be printed."""
-    return text if text.isprintable() else ascii(text)
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    """The known name with the fewest edits, of a whole key or of its last part."""
-
-    def distance(candidate: str) -> tuple[int, int, str]:
-        last = _edits(name.rpartition(".")[2], candidate.rpartition(".")[2])
-        return min(_edits(name, candidate), last + 1), last, candidate
-
-    return min(known, key=distance)
-
-
-def _edits(one: str, two: str) -> int:
-    """Levenshtein distance; difflib would be one more module, and finds less."""
-    row = list(range(len(two) + 1))
-    for i, a in enumerate(one, 1):
-        corner, row[0] = row[0], i
-        for j, b in enumerate(two, 1):
-            corner, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, corner + (a != b))
-    return row[-1]
 
 
 @functools.lru_cache(maxsize=8)

@@ -17,7 +17,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from ws_audit.classify import Method, Target, classify, method_kind, parameters, signature
+from ws_audit.classify import Method, Refused, Target, classify, method_kind, parameters, signature
 from ws_audit.identity import CELL_KEY, Cell
 from ws_audit.model import CREATE, Call, Creation, Delivery
 from ws_audit.outputs.metrics import Metrics
@@ -71,7 +71,9 @@ class Agent:
     def patch(self, *classes: type, **kinds: str) -> None:
         """Take classes as managers; `kinds` (method=kind) hooks methods no rule would find."""
         for cls in classes:
-            target = classify(cls, True) or Target(cls.__module__, cls.__qualname__, "asked", ())
+            target = classify(cls, True)
+            if isinstance(target, Refused):
+                target = Target(cls.__module__, cls.__qualname__, "asked", ())
             methods = {method.name: method for method in target.methods}
             for name, kind in kinds.items():
                 if name in cls.__dict__:

@@ -27,7 +27,7 @@ PUBLISHED = REPOSITORY.parent / "shared" / "contract"
 # --- who may import whom ----------------------------------------------------------------------
 
 # Open to all, and importing nothing of ours but each other's like.
-WORDS = frozenset({"model", "schema", "naming", "settings"})
+WORDS = frozenset({"model", "schema", "naming", "settings", "wording", "manager_tables"})
 
 # Room -> the rooms it may import besides WORDS and itself. A folder is one room.
 MAY: dict[str, frozenset[str]] = {
@@ -38,11 +38,14 @@ MAY: dict[str, frozenset[str]] = {
         "schema": "",
         "naming": "",
         "settings": "",
+        "wording": "",
+        "manager_tables": "",
         # what is known of people, messages, classes and places
         "identity": "",
         "bindings": "identity",
         "payloads": "identity",
         "classify": "",
+        "declared": "classify",
         "labels": "",
         "sites": "",
         "tables": "",
@@ -65,7 +68,7 @@ MAY: dict[str, frozenset[str]] = {
         # what joins them, and what begins it
         "runtime": "bindings classify drain hooks intents labels outputs payloads sink sites tables"
         " tally transports",
-        "agent": "bootstrap classify runtime transports",
+        "agent": "bootstrap classify declared runtime transports",
         "bootstrap": "agent",
         "__init__": "agent identity",
         # on top; nothing may import it but `python -m ws_audit`

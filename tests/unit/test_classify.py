@@ -13,11 +13,25 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ws_audit.classify import classes_of, classify, event_names, is_realtime, method_kind
+from ws_audit.classify import (
+    DOUBLE,
+    INTERFACE,
+    NO_CONNECT,
+    NO_SEND,
+    NOT_REALTIME,
+    VALUE,
+    Refused,
+    Target,
+    classes_of,
+    classify,
+    event_names,
+    is_realtime,
+    method_kind,
+)
 from ws_audit.model import BIND, BROADCAST, CREATE, RECEIVE, SEND, UNBIND
 
 if TYPE_CHECKING:
-    from ws_audit.classify import Method, Target
+    from ws_audit.classify import Method
 
 PLAIN = ""
 FASTAPI = "from fastapi import FastAPI, WebSocket, Depends\n"
@@ -35,7 +49,7 @@ def taken(source: str) -> dict[str, Target]:
     made = module(source)
     realtime = is_realtime(made)
     targets = [classify(cls, realtime) for cls in classes_of(made)]
-    return {target.qualname: target for target in targets if target is not None}
+    return {target.qualname: target for target in targets if isinstance(target, Target)}
 
 
 def one(methods: str, header: str = FASTAPI, name: str = "ConnectionManager") -> dict[str, Method]:
@@ -136,6 +150,44 @@ def test_a_manager_is_taken(header: str, name: str, body: str) -> None:
 )
 def test_a_look_alike_is_not(header: str, name: str, body: str) -> None:
     assert taken(f"{header}class {name}:\n{textwrap.indent(body, '    ')}") == {}
+
+
+def refused(source: str, name: str) -> Refused:
+    made = module(source)
+    found = classify(getattr(made, name), is_realtime(made))
+    assert isinstance(found, Refused)
+    assert (found.module, found.qualname) == ("app.realtime", name)
+    return found
+
+
+DOUBLES = "from enum import Enum\nfrom typing import Protocol\n" + FASTAPI
+REFUSALS = [
+    # header, class line, body, reason, whether somebody may have expected otherwise
+    (FASTAPI, "FakeWebSocketManager", SENDS, DOUBLE, True),
+    (FASTAPI, "TestLogin", "x = 1", DOUBLE, False),
+    (DOUBLES, "ConnectionManager(Protocol)", SENDS, INTERFACE, True),
+    (DOUBLES, "Color(Enum)", "RED = 1", INTERFACE, False),
+    (FASTAPI, "ConnectionEmitter(Exception)", SENDS, VALUE, True),
+    (FASTAPI, "NotFound(Exception)", "x = 1", VALUE, False),
+    (FASTAPI, "WebSocketManager", "def count(self): ...", NO_SEND, True),
+    (FASTAPI, "SessionManager", "def count(self): ...", NO_SEND, True),
+    (FASTAPI, "User", "def rename(self, name): ...", NO_SEND, False),
+    (PLAIN, "Mailer", SENDS, NOT_REALTIME, True),
+    (PLAIN, "SessionManager", SENDS, NOT_REALTIME, True),
+    (FASTAPI, "Mailer", SENDS, NO_CONNECT, True),
+]
+
+
+@pytest.mark.parametrize(("header", "line", "body", "reason", "near"), REFUSALS)
+def test_a_refusal_says_why(header: str, line: str, body: str, reason: str, near: bool) -> None:
+    found = refused(f"{header}class {line}:\n    {body}", line.partition("(")[0])
+    assert (found.reason, found.near) == (reason, near)
+
+
+def test_reasons_say_what_would_have_it_taken() -> None:
+    for reason in (DOUBLE, VALUE, NO_SEND, NOT_REALTIME, NO_CONNECT):
+        assert "[[manager]]" in reason
+        assert reason.isprintable()
 
 
 def test_interfaces_enumerations_errors_and_tuples_are_not() -> None:

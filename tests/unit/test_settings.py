@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.requirements import CONTRACT
+from ws_audit.manager_tables import ManagerTable
 from ws_audit.settings import _KEYS, _LATER, _VARIABLES, Address, Settings, enabled, load
 
 REPOSITORY = Path(__file__).parents[2]
@@ -35,6 +36,7 @@ KEYS: dict[str, tuple[object, str, object]] = {
     "store.neighbours": (200, "0", 0),
     "limits.connections": (100_000, "7", 7),
     "limits.payload_bytes": (1_048_576, "7", 7),
+    "limits.cpu_share": (0.05, "1", 1.0),
     "push.log": (True, "false", False),
     "push.webhook": ("", '"https://hook.example/x"', "https://hook.example/x"),
     "identity.connection": (
@@ -47,6 +49,7 @@ KEYS: dict[str, tuple[object, str, object]] = {
     "payload.actor": ((), '["from"]', ("from",)),
     "payload.event": ((), '["type"]', ("type",)),
     "payload.events": ((), '["agent started", "a.b"]', ("agent started", "a.b")),
+    "manager": ((), '[{ class = "app.hub:Hub" }]', (ManagerTable(1, "app.hub", "Hub"),)),
 }
 
 ENVIRONMENT: dict[str, tuple[str, str, object]] = {
@@ -64,6 +67,8 @@ SIZE = "a whole number from 4096 to 1000000000000000"
 GLOBS = 'a list of patterns of dotted module names, such as "app.*"'
 SCOPE = 'a list of "scope.KEY" or "dependency:NAME", each with more names after dots'
 FIELDS = 'a list of dotted field paths, such as "data.user_id"'
+SHARE = "a number above 0, at most 1"
+TABLES = "tables, each begun with [[manager]]"
 ADDRESS = "HOST:PORT or HOST:PORT-PORT, ports from 1 to 65535, an IPv6 host in brackets"
 
 # key, the bad value as TOML, as it is shown, what was expected.
@@ -92,6 +97,12 @@ BAD = [
     ("limits.connections", "true", "true", WHOLE),
     ("limits.connections", '"many"', "'many'", WHOLE),
     ("limits.payload_bytes", f"0x{'f' * 6000}", "a value too long to show", WHOLE),
+    ("limits.cpu_share", "0", "0", SHARE),
+    ("limits.cpu_share", "-0.1", "-0.1", SHARE),
+    ("limits.cpu_share", "1.01", "1.01", SHARE),
+    ("limits.cpu_share", "nan", "nan", SHARE),
+    ("limits.cpu_share", "true", "true", SHARE),
+    ("limits.cpu_share", '"5%"', "'5%'", SHARE),
     ("push.log", "1", "1", "true or false"),
     (
         "push.webhook",
@@ -107,6 +118,8 @@ BAD = [
     ("payload.actor", '["a..b"]', "['a..b']", FIELDS),
     ("payload.event", "{}", "{}", FIELDS),
     ("payload.events", '[" "]', "[' ']", "a list of event names"),
+    ("manager", '{ class = "a:B" }', "{'class': 'a:B'}", TABLES),
+    ("manager", '["a:B"]', "['a:B']", TABLES),
     ("store", "5", "5", "a table"),
     ("store.max_bytes", "[" + "1, " * 40 + "]", f"[{'1, ' * 25}1...", SIZE),
 ]
@@ -221,8 +234,8 @@ def test_the_contracts_example_loads() -> None:
     assert problems == [
         unsupported(what, EXAMPLE)
         for what in (
-            *("block", "store.events", "limits.resources", "limits.runs", "limits.cpu_share"),
-            *("selftest", "canary", "inventory", "manager", "identity.accessor"),
+            *("block", "store.events", "limits.resources", "limits.runs"),
+            *("selftest", "canary", "inventory", "identity.accessor"),
             *("identity.aliases", "payload.mention", "payload.resources", "policy", "sequence"),
         )
     ]
@@ -231,6 +244,15 @@ def test_the_contracts_example_loads() -> None:
     assert settings.control_file == "/srv/ws-audit/control"
     assert settings.metrics_addr == Address("127.0.0.1", 9464, 9471)
     assert settings.identity_tenant == ("scope.user.tenant_id",)
+    assert settings.manager == (
+        ManagerTable(
+            *(1, "app.realtime.hub", "Hub"),
+            kinds=(("attach", "bind"), ("push_to", "send")),
+            recipient="member_id",
+            payload="body",
+            instance_user="ctx.user_id",
+        ),
+    )
     for key in KEYS:
         if key.startswith(("store.", "limits.", "push.")):
             assert field(settings, key) == KEYS[key][0], f"{key}: not the contract's default"
@@ -562,5 +584,6 @@ def test_imports_nothing_that_changes_an_application(version: str, tmp_path: Pat
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     added, loaded = json.loads(run.stdout)
-    assert set(added) <= {"ws_audit", "ws_audit.settings", "__future__"}
+    ours = {f"ws_audit.{name}" for name in ("settings", "wording", "manager_tables")}
+    assert set(added) <= {"ws_audit", "__future__", *ours}
     assert not set(loaded) & set(FORBIDDEN)
