@@ -20,14 +20,16 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from . import bootstrap, settings, transports
-from .classify import Target, classes_of, classify, is_realtime
+from . import bootstrap, discovery, settings, transports
+from .classify import Refused, Target, classes_of, classify, is_realtime
 from .declared import Declared
+from .factories import factories_of
 
 if TYPE_CHECKING:
     from .runtime import Runtime
 
 _CONTROL_NS = 2_000_000_000
+_REFUSED = 500
 
 
 class Agent:
@@ -38,6 +40,7 @@ class Agent:
         self.settings, problems = settings.load(os.environ, _directory())
         self._declared = Declared(self.settings.manager, say)
         self.runtime: Runtime | None = None
+        self.refused: dict[str, str] = {}  # classes that look like managers -> why they are none
         self._inside: list[tuple[str, ModuleType]] = []
         self._control_read = 0
         self._control_odd = False
@@ -83,31 +86,50 @@ class Agent:
         """Take the manager classes of one application module."""
         try:
             name = _name(module)
-            # By id: a metaclass may have its own idea of equality.
-            named = {id(cls): (cls, table) for cls, table in self._declared.classes(name, module)}
-            classes = [cls for cls, _ in named.values()]
-            if self._by_rules(name, module):
+            classes = [cls for cls, _ in self._declared.classes(name, module)]
+            ruled = self._by_rules(name, module)
+            if ruled:
+                # By id: a metaclass may have its own idea of equality.
+                named = {id(cls) for cls in classes}
                 classes += [cls for cls in classes_of(module) if id(cls) not in named]
-            if not classes:
-                return
-            taken = self.runtime.installer.targets if self.runtime is not None else {}
+            taken = self.runtime.installer if self.runtime is not None else ()
             realtime = is_realtime(module, taken)
         except Exception as fault:
             self._failed(fault)
             return
         for cls in classes:
+            if cls not in taken:
+                realtime |= self._take(cls, realtime, module)
+        if ruled and realtime and self.runtime is not None:
             try:
-                if cls not in taken:
-                    target = (
-                        self._declared.target(*named[id(cls)])
-                        if id(cls) in named
-                        else classify(cls, realtime)
-                    )
-                    if isinstance(target, Target):
-                        with self._lock:
-                            self._stage_one().manager(cls, target, module)
-            except Exception as fault:  # one odd class must not hide the others
+                for factory in factories_of(module):
+                    with self._lock:
+                        self.runtime.factory(factory)
+            except Exception as fault:
                 self._failed(fault)
+
+    def _take(self, cls: type, realtime: bool, module: ModuleType) -> bool:
+        """Take a class if it is a manager; whether it is."""
+        try:
+            table = self._declared.table(_name(module), cls)
+            found = classify(cls, realtime) if table is None else self._declared.target(cls, table)
+            if isinstance(found, Target):
+                with self._lock:
+                    self._stage_one().manager(cls, found, module)
+                return True
+            if isinstance(found, Refused) and found.near and len(self.refused) < _REFUSED:
+                self.refused[f"{found.module}:{found.qualname}"] = found.reason
+        except Exception as fault:  # one odd class must not hide the others
+            self._failed(fault)
+        return False
+
+    def unknown(self, cls: type) -> None:
+        """A class shows up by an instance: made in a function, or inheriting what is hooked."""
+        module = sys.modules.get(cls.__module__)
+        if self._active and type(module) is ModuleType:
+            name = _name(module)
+            if self._by_rules(name, module) or self._declared.table(name, cls) is not None:
+                self._take(cls, True, module)
 
     def _failed(self, fault: Exception) -> None:
         if self.runtime is not None:
@@ -119,7 +141,7 @@ class Agent:
         if self.runtime is None:
             from .runtime import Runtime
 
-            self.runtime = Runtime(self.settings, say, self.serve, self.periodic)
+            self.runtime = Runtime(self.settings, say, self.serve, self.periodic, self.unknown)
             os.register_at_fork(after_in_child=self.runtime.forget)
             self._active = self._enabled and self._allowed
             waiting, self._inside = self._inside, []
@@ -133,12 +155,28 @@ class Agent:
         modules = [module for module in modules if self._scanned(module)]
         for module in modules:
             self._look(module)
-        if self.runtime is not None:
+        runtime = self.runtime
+        if runtime is None:
+            return
+        try:
+            for cls in discovery.local_classes({module.__name__ for module in modules}):
+                self.unknown(cls)
             for module in modules:
-                try:
-                    self.runtime.singletons(module)
-                except Exception as fault:
-                    self.runtime.failed("hooks", fault)
+                runtime.singletons(module)
+            runtime.too_late(discovery.captured(runtime.installer.replaced()))
+        except Exception as fault:
+            runtime.failed("hooks", fault)
+
+    def _look_again(self, runtime: Runtime) -> None:
+        """What became of the classes taken: methods attached since, subclasses made since."""
+        try:
+            for cls in runtime.installer.changed():
+                self.unknown(cls)
+            for cls in discovery.subclasses(runtime.installer):
+                if cls not in runtime.installer:
+                    self.unknown(cls)
+        except Exception as fault:
+            runtime.failed("hooks", fault)
 
     def _scanned(self, module: ModuleType) -> bool:
         name = vars(module).get("__name__")
@@ -162,9 +200,11 @@ class Agent:
     # -- the kill switch ------------------------------------------------------------------------
 
     def periodic(self, now_ns: int) -> None:
-        """The drain's tick; reads the control file every two seconds."""
+        """The drain's tick; every two seconds the control file, and the classes once more."""
         if now_ns - self._control_read >= _CONTROL_NS or now_ns < self._control_read:
             self._read_control()
+            if self._active and self.runtime is not None:
+                self._look_again(self.runtime)
 
     def _read_control(self) -> None:
         self._control_read = time.time_ns()

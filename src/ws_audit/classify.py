@@ -48,6 +48,7 @@ _SOCKET_TYPE: Final = re.compile(
     r"\b(WebSocket|WebSocketServerProtocol|ServerConnection|WebSocketResponse)\b"
 )
 _WORDS: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_NAME: Final = re.compile(r"[A-Za-z_]\w*")
 _CO_VARARGS: Final = 0x04
 _DECORATORS: Final = 10  # one above the other; more is somebody's mistake, or a circle
 _EVENT_NAME: Final = re.compile(r"[A-Za-z][\w.:/-]{0,63}")
@@ -327,6 +328,11 @@ def undecorated(function: FunctionType) -> FunctionType:
             break
         function = inner
     return function
+
+
+def returned(function: FunctionType) -> list[str]:
+    """The names in a function's return annotation."""
+    return _NAME.findall(_text(_annotations(function).get("return", "")))
 
 
 def _annotations(function: FunctionType) -> dict[str, Any]:

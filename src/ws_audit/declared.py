@@ -58,6 +58,8 @@ class Declared:
             for key in dict.fromkeys((name, module.__name__))
             for one in self._tables.get(key, ())
         ):
+            if "<locals>" in table.qualname:  # seen when the function has made it
+                continue
             cls = _found(module, table.qualname)
             if cls is None:
                 here = [one.__qualname__ for one in classes_of(module)]
@@ -69,6 +71,14 @@ class Declared:
                 self._tell(table, f"that class is only imported there; its own name is {own}")
             else:
                 yield cls, table
+
+    def table(self, name: str, cls: type) -> ManagerTable | None:
+        """The table that names a class of the module called `name`, if there is one."""
+        for key in (name, cls.__module__):
+            for table in self._tables.get(key, ()):
+                if table.qualname == cls.__qualname__:
+                    return table
+        return None
 
     def target(self, cls: type, table: ManagerTable) -> Target | None:
         """The class as its table has it; None if it is to be left alone."""

@@ -81,6 +81,8 @@ class Frame:
     soft: Evidence | None = None  # payload evidence that a room argument takes away
     room = False
     ended = False
+    rested = False  # a generator, or a coroutine that came later
+    over: Frame | None = None  # then: what was current when it went on
 
     def __init__(self, intent: Intent, above: Frame | None) -> None:
         self.intent = intent
@@ -179,12 +181,32 @@ class Intents:
             else:
                 intent.payloads.append(id(payload))
 
-    def leave(self, frame: Frame, error: BaseException | None) -> None:
-        """The hook call came back. At the outermost one the intent is settled if it can be."""
+    def pause(self, frame: Frame, value: object) -> None:
+        """The hook call rests: what its caller does meanwhile is no part of it.
+
+        Save that a value it yields is its payload, whoever delivers it.
+        """
+        self._uncover(frame)
+        if value is not None:
+            self.expect(frame, value)
+
+    @staticmethod
+    def resume(frame: Frame) -> None:
+        """The hook call goes on, maybe in another task."""
+        frame.rested = True
+        frame.over = _current.get()
+        _current.set(frame)
+
+    @staticmethod
+    def _uncover(frame: Frame) -> None:
         now = _current.get()
         if now is frame or (now is not None and now.inside(frame)):
-            _current.set(frame.above)
+            _current.set(frame.over if frame.rested else frame.above)
         # Else the coroutine is closed from elsewhere, by the collector in some other task.
+
+    def leave(self, frame: Frame, error: BaseException | None) -> None:
+        """The hook call came back. At the outermost one the intent is settled if it can be."""
+        self._uncover(frame)
         frame.ended = True
         intent = frame.intent
         if frame.above is not None:

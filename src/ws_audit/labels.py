@@ -23,7 +23,10 @@ class Managers:
 
     def label(self, cls: type) -> str:
         """The label of a class; it takes one of the fifty places if there is one left."""
-        name = f"{cls.__module__}:{cls.__qualname__}"
+        return self.name(f"{cls.__module__}:{cls.__qualname__}")
+
+    def name(self, name: str) -> str:
+        """The same for a name that stands in code."""
         if name in self.known:
             return name
         if len(self.known) >= MAX_MANAGERS:

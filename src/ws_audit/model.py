@@ -35,7 +35,7 @@ UNREADABLE, LIMIT, INTERNAL_ERROR = "unreadable_payload", "limit", "internal_err
 
 # Hook kinds.
 CREATE, BIND, UNBIND, SEND = "create", "bind", "unbind", "send"
-BROADCAST, RECEIVE = "broadcast", "receive"
+BROADCAST, RECEIVE, FACTORY = "broadcast", "receive", "factory"
 
 # Outcomes of a call or of a delivery.
 OK, ERROR, CANCELLED, UNDELIVERED = "ok", "error", "cancelled", "undelivered"

@@ -86,6 +86,23 @@ SEND_METHOD: Final = (
 # A method that says by its name that it addresses one person, whatever else it looks like.
 DIRECT_METHOD: Final = r"(to_?user|to_?client|to_?member|personal|direct|private|_user$|unicast)"
 
+# --- factories -----------------------------------------------------------------------------
+
+# Functions and methods that hand out managers, `get_websocket_manager`, `emitter_factory`.
+FACTORY_FUNCTION: Final = (
+    r"^_*(get|create|make|build|new|provide|resolve|obtain|acquire|init|setup|ensure)"
+    r"(_or_create|_async)?_(\w+_)?"
+    r"(manager|hub|broadcaster|notifier|emitter|bridge|bus|registry|router|dispatcher)"
+    r"(_for_\w+|_from_\w+|_async|_instance)?$"
+    r"|_(manager|hub|notifier|emitter|bridge)_factory$"
+)
+FACTORY_CLASS: Final = r"(factory|provider|pool|locator|container)$"
+# Their methods, and static and class methods of a manager itself.
+FACTORY_METHOD: Final = (
+    r"^_?((get|create|make|build|new|provide|acquire|obtain)(_or_create|_async|_instance)?"
+    r"|(get_)?instance|shared|default|for_user|for_context|for_request|(create|get)_for_\w+)$"
+)
+
 # --- parameters --------------------------------------------------------------------------
 
 # The recipient a caller names: name -> kind of identifier.

@@ -15,18 +15,19 @@ import atexit
 import os
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from .bindings import Bindings
 from .classify import Method, Target, event_names
 from .drain import Drain
 from .hooks.calls import CONNECTS, SENDS, SendHook
+from .hooks.factories import FactoryHook
 from .hooks.guard import Application, Hook, Switch
 from .hooks.install import Installer
 from .hooks.instances import Created, CreateHook
 from .intents import Intents
 from .labels import Events, Managers
-from .model import CREATE, Creation
+from .model import CREATE, FACTORY, Creation
 from .payloads import Reader
 from .sink import Sink
 from .sites import application_site
@@ -38,8 +39,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FunctionType, ModuleType
 
+    from .factories import Factory
+    from .model import Evidence
     from .outputs.assembly import Outputs
     from .settings import Settings
+
+
+MAX_UNTAKEN: Final = 1_000  # names of classes factories return that are no managers
 
 
 class Runtime:
@@ -51,15 +57,19 @@ class Runtime:
         say: Callable[[str], None],
         before_serving: Callable[[], None],
         periodic: Callable[[int], None],
+        unknown: Callable[[type], None],
     ) -> None:
         self.settings = settings
         self.say = say
         self._before_serving = before_serving
         self._periodic = periodic
+        self._unknown = unknown
         self.tally = Tally()
         self._told: set[str] = set()
         self.drain = Drain(self.tally, self.failed)
         self.managers = Managers()
+        self._factories, self._products = Managers(), Managers()
+        self._no_managers: set[str] = set()
         self.events = Events(settings.payload_events)
         self.reader = Reader(
             settings.payload_owner,
@@ -70,7 +80,12 @@ class Runtime:
         self.intents = Intents(self.tally, self.drain.append, self.drain.start)
         self._instances = Instances(lambda manager: self.tally.add(("gone", manager)))
         self.created = Created(
-            self._instances, self.tally, self.managers.label, self._created_record
+            self._instances,
+            self.tally,
+            self.managers.label,
+            self._created_record,
+            self._new_class,
+            self._shared,
         )
         self.sink = Sink(
             self.reader,
@@ -87,6 +102,7 @@ class Runtime:
         self.serving = Switch()
         self.installer = Installer(self._hook, Switch(), self.failed)
         self.hooked: dict[str, ModuleType] = {}  # framework modules, by name
+        self.captured: list[str] = []  # what was kept before it was hooked, and where
         self.outputs: Outputs | None = None
         self._exit_pid = 0
         self._lock = threading.RLock()
@@ -95,23 +111,62 @@ class Runtime:
     # -- patching -------------------------------------------------------------------------------
 
     def manager(self, cls: type, target: Target, module: ModuleType) -> None:
-        """Take a class as a manager."""
+        """Take a class as a manager; taken before, what has changed of it since."""
+        if target.instance_user:
+            path = tuple(target.instance_user.split("."))
+            self.created.paths[f"{cls.__module__}:{cls.__qualname__}"] = path
         if self.installer.take(cls, target):
+            new = len(self.managers.known)
             label = self.managers.label(cls)
-            self.events.allow(event_names(module))
-            if self.outputs is not None:
-                self.outputs.metrics.manager(label)
+            if len(self.managers.known) > new:  # not for each of one request's local classes
+                self.events.allow(event_names(module))
+                if self.outputs is not None:
+                    self.outputs.metrics.manager(label)
+
+    def factory(self, factory: Factory) -> None:
+        """Hook a function or method that hands out managers."""
+        self.installer.factory(factory.owner, factory.name, self._factory_hook(factory.function))
+
+    def _factory_hook(self, function: FunctionType) -> Hook:
+        name = self._factories.name(f"{function.__module__}:{function.__qualname__}")
+        return FactoryHook(
+            function, name, self.created, self._is_manager, self.tally, self._products
+        )
+
+    def _is_manager(self, cls: type) -> bool:
+        if any(base in self.installer for base in cls.__mro__):
+            return True
+        name = f"{cls.__module__}:{cls.__qualname__}"
+        if name in self._no_managers:
+            return False
+        self._unknown(cls)
+        if cls in self.installer:
+            return True
+        if len(self._no_managers) < MAX_UNTAKEN:
+            self._no_managers.add(name)
+        return False
+
+    def _shared(self, first: Evidence, second: Evidence, manager: str, site: str) -> None:
+        self.sink.shared(first, second, manager, site)
+
+    def _new_class(self, cls: type) -> None:
+        """An instance of a manager class came to light; the class itself may not have yet."""
+        if cls not in self.installer:
+            self._unknown(cls)
 
     def patch(self, module: ModuleType, path: str, hook: Hook) -> None:
         """Hook a framework's function."""
         self.installer.function(module, path, hook)
 
-    def _hook(self, function: FunctionType, method: Method) -> Hook:
+    def _hook(self, cls: type, function: FunctionType, method: Method, static: bool) -> Hook:
         if method.kind == CREATE:
             return CreateHook(function, method, self.created)
+        receiver = self.created.static(cls) if static else self.created.of
+        if method.kind == FACTORY:
+            return self._factory_hook(function)
         if method.kind in SENDS:
-            return SendHook(function, method, self.created, self.intents, self.reader, self.events)
-        return CONNECTS[method.kind](function, method, self.created, self.sink)
+            return SendHook(function, method, receiver, self.intents, self.reader, self.events)
+        return CONNECTS[method.kind](function, method, receiver, self.sink, static=static)
 
     def _included(self, module: str) -> bool:
         return self.settings.takes(module, installed=True)
@@ -123,12 +178,19 @@ class Runtime:
         else:
             self.drain.append(record)
 
+    def too_late(self, captured: list[str]) -> None:
+        """Tell of what was kept before it was hooked: calls that way are not seen."""
+        self.installer.states["too_late"] = len(captured)
+        for text in captured:
+            if text not in self.captured:
+                self.captured.append(text)
+                self.say(f"too late: {text}; what is called that way is not seen by its hook")
+
     def singletons(self, module: ModuleType) -> None:
         """Count module-level instances of manager classes that were made before the patch."""
-        taken = self.installer.targets
         for value in list(vars(module).values()):
             # By its type alone: a lazy global's `__class__`, an ABC's hook are not ours to run.
-            if any(base in taken for base in type(value).__mro__):
+            if any(base in self.installer for base in type(value).__mro__):
                 self.created.of((value,))
 
     # -- serving --------------------------------------------------------------------------------

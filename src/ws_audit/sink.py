@@ -136,7 +136,7 @@ class Sink:
     def _offer(self, cell: Cell, evidence: Evidence, site: str = "") -> None:
         dissent = cell.offer(evidence)
         if dissent is not None:
-            self._event("rebound_connection", PROBABLE, cell, dissent, site)
+            self._event("rebound_connection", PROBABLE, dissent, site, cell=cell)
 
     # -- messages -----------------------------------------------------------------------------
 
@@ -236,7 +236,7 @@ class Sink:
         cell.inbound_dissents += 1
         if cell.inbound_dissents == 1:
             claimed = Evidence("payload", claims, INBOUND, "inbound", WEAK)
-            self._event("inbound_vs_connection", HYGIENE, cell, claimed, NONE)
+            self._event("inbound_vs_connection", HYGIENE, claimed, NONE, cell=cell)
         else:
             self._tally.add(("violation", "inbound_vs_connection", HYGIENE, NONE))
 
@@ -254,23 +254,38 @@ class Sink:
             self._failed("violation", fault)
         return delivery
 
-    def _event(self, rule: str, severity: str, cell: Cell, dissent: Evidence, site: str) -> None:
+    def shared(self, first: Evidence, second: Evidence, manager: str, site: str) -> None:
+        """One manager object was built, or handed out, for two users."""
+        self._event("shared_instance", HYGIENE, first, site, other=second, manager=manager)
+
+    def _event(
+        self,
+        rule: str,
+        severity: str,
+        dissent: Evidence,
+        site: str,
+        *,
+        cell: Cell | None = None,
+        other: Evidence | None = None,
+        manager: str = NONE,
+    ) -> None:
         """A violation that is no delivery: counted once per event, written when found."""
-        held = cell.held or cell.claimed
+        if cell is not None:
+            other = cell.held or cell.claimed
         delivery = self._violate(
             Delivery(
                 RECORD_VERSION,
                 next(self._deliveries),
                 time_ns(),
-                cell.transport,
-                cell.connection_id,
+                NONE if cell is None else cell.transport,
+                0 if cell is None else cell.connection_id,
                 0,
                 NONE,
-                NONE,
+                manager,
                 "",
                 NONE,
                 site or self._application_site(),
-                (dissent,) if held is None else (held, dissent),
+                (dissent,) if other is None else (other, dissent),
                 "",
                 0,
                 Verdict(VIOLATION, "", rule, severity, dissent),

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import weakref
 from sys import getsizeof
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -134,12 +134,23 @@ def _both(known: Frame | None, frame: Frame) -> Frame | None:
 NEW, KNOWN, UNFOLLOWED = "new", "known", "unfollowed"
 
 
-class Instance(NamedTuple):
-    """What is known of one live manager instance: its class's label and whom it was built for."""
+class Instance:
+    """What is known of one live manager instance.
 
-    manager: str
-    owner: Evidence | None
-    ref: Any
+    `manager` is its class's label and `owner` whom it was built for. `made` counts up with
+    every constructor that returned, 0 for an instance only seen later; `handed` is the last
+    user a factory gave it to.
+    """
+
+    __slots__ = ("handed", "made", "manager", "owner", "ref", "shared")
+
+    def __init__(self, manager: str, owner: Evidence | None, ref: Any = None) -> None:
+        self.manager = manager
+        self.owner = owner
+        self.ref = ref
+        self.made = 0
+        self.handed: Evidence | None = None
+        self.shared = False  # handed out for two users: said once
 
 
 class Instances:
@@ -150,6 +161,7 @@ class Instances:
     def __init__(self, gone: Callable[[str], None]) -> None:
         self._known: dict[int, Instance] = {}
         self._gone = gone
+        self.made = 0  # instances whose constructor has returned; a lost update does no harm
 
     def find(self, instance: object) -> Instance | None:
         """The entry of this very object."""
@@ -158,16 +170,17 @@ class Instances:
             return None
         return known
 
-    def add(self, instance: object, manager: str, owner: Evidence | None) -> str:
+    def add(self, instance: object, manager: str, owner: Evidence | None) -> tuple[str, Instance]:
         """Remember an instance: NEW, KNOWN, or UNFOLLOWED where it takes no weak reference."""
         key = id(instance)
         known = self.find(instance)
         if known is not None:
-            if owner is not None and known.owner is None:
-                self._known[key] = known._replace(owner=owner)
-            return KNOWN
+            if known.owner is None and not known.shared:
+                known.owner = owner
+            return KNOWN, known
+        entry = Instance(manager, owner)
         if len(self._known) >= self.ENTRIES:
-            return UNFOLLOWED
+            return UNFOLLOWED, entry
         try:
             gone = self._gone
 
@@ -180,11 +193,16 @@ class Instances:
                     pass
 
             known_entries = self._known
-            ref = weakref.ref(instance, forget)
+            entry.ref = weakref.ref(instance, forget)
         except TypeError:
-            return UNFOLLOWED  # __slots__ without __weakref__: counted when made, not followed
-        self._known[key] = Instance(manager, owner, ref)
-        return NEW
+            return UNFOLLOWED, entry  # __slots__ without __weakref__: counted, not followed
+        self._known[key] = entry
+        return NEW, entry
+
+    def live(self) -> list[object]:
+        """The instances followed, as they are now."""
+        found = [entry.ref() for entry in list(self._known.values()) if entry.ref is not None]
+        return [instance for instance in found if instance is not None]
 
     def clear(self) -> None:
         """Forget everything (after a fork the child's instances are its own)."""

@@ -60,7 +60,11 @@ class Agent:
     def __init__(self, **settings: Any) -> None:
         self.said: list[str] = []
         self.runtime = Runtime(
-            Settings(**settings), self.said.append, lambda: None, lambda now_ns: None
+            Settings(**settings),
+            self.said.append,
+            lambda: None,
+            lambda now_ns: None,
+            self._unknown,
         )
         self.kept = Kept()
         self.written = Written()
@@ -81,6 +85,11 @@ class Agent:
                     methods[name] = Method(name, kind, parameters(kind, name, names))
             module = sys.modules[cls.__module__]
             self.runtime.manager(cls, target._replace(methods=tuple(methods.values())), module)
+
+    def _unknown(self, cls: type) -> None:
+        target = classify(cls, True)
+        if isinstance(target, Target):
+            self.runtime.manager(cls, target, sys.modules[cls.__module__])
 
     def framework(self) -> None:
         """Hook Starlette's `send_json`, as a server's start would."""

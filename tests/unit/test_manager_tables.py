@@ -374,8 +374,14 @@ class Taken:
         self.targets: dict[type, Target] = {}
         self.installer = self
 
+    def __contains__(self, cls: type) -> bool:
+        return cls in self.targets
+
     def manager(self, cls: type, target: Target, made: ModuleType) -> None:
         self.targets[cls] = target
+
+    def factory(self, factory: object) -> None:
+        raise AssertionError(factory)
 
     def failed(self, stage: str, fault: BaseException) -> None:
         raise fault

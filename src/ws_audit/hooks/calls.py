@@ -28,6 +28,7 @@ from ws_audit.model import (
     Evidence,
     Principal,
 )
+from ws_audit.sites import caller, site_text
 
 if TYPE_CHECKING:
     from types import FunctionType
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from ws_audit.payloads import Reader
     from ws_audit.sink import Sink
 
-    from .instances import Created
+    from .instances import Receiver
 
 _KNOWN: Final = 65_536
 
@@ -81,7 +82,7 @@ class SendHook:
         self,
         function: FunctionType,
         method: Method,
-        created: Created,
+        receiver: Receiver,
         intents: Intents,
         reader: Reader,
         events: Events,
@@ -98,13 +99,13 @@ class SendHook:
         self._room = names.room is not None
         # Text value -> evidence: the same few people are sent to again and again.
         self._arguments: dict[str, Evidence | None] = {}
-        self._created = created
+        self._receiver = receiver
         self._intents = intents
         self._read = reader.read
         self._events = events
 
     def before(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Frame:
-        instance = self._created.of(args)
+        instance = self._receiver(args)
         # Four frames up: enter, here, the guard's wrapper, and then the application's caller.
         frame = self._intents.enter(self._kind, instance.manager, self._name, 3)
         try:
@@ -165,6 +166,12 @@ class SendHook:
     def after(self, frame: Frame, result: Any, error: BaseException | None) -> None:
         self._intents.leave(frame, error)
 
+    def pause(self, frame: Frame, value: Any) -> None:
+        self._intents.pause(frame, value)
+
+    def resume(self, frame: Frame) -> None:
+        self._intents.resume(frame)
+
 
 class BindHook:
     """Around connect, register and the like: the user a connection is registered under."""
@@ -172,7 +179,13 @@ class BindHook:
     stage = "hooks"
 
     def __init__(
-        self, function: FunctionType, method: Method, created: Created, sink: Sink
+        self,
+        function: FunctionType,
+        method: Method,
+        receiver: Receiver,
+        sink: Sink,
+        *,
+        static: bool,
     ) -> None:
         names = method.parameters
         self._user = parameter(function, names.recipient)
@@ -180,12 +193,12 @@ class BindHook:
         self._socket = parameter(function, names.socket)
         self._source = f"{MANAGER}:{method.name}.{names.recipient}"
         self._room = names.room is not None
-        self._created = created
+        self._receiver = receiver
         self._sink = sink
-        self._site = created.site
+        self._first = 0 if static else 1  # where the arguments begin that may be the socket
 
     def before(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        instance = self._created.of(args)
+        instance = self._receiver(args)
         found = self._cell(args, kwargs)
         if found is None:
             return
@@ -201,14 +214,14 @@ class BindHook:
         else:
             self._sink.resolve(cell, scope)
             return
-        self._sink.bind(cell, scope, evidence, self._site(3))
+        self._sink.bind(cell, scope, evidence, site_text(caller(3), NONE))
 
     def _cell(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self._socket is not None:
             found = find_cell(self._socket(args, kwargs))
             if found is not None:
                 return found
-        for value in (*args[1:], *kwargs.values()):
+        for value in (*args[self._first :], *kwargs.values()):
             found = find_cell(value)
             if found is not None:
                 return found
@@ -222,7 +235,7 @@ class UnbindHook(BindHook):
     """Around disconnect and the like: the connection is nobody's afterwards."""
 
     def before(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        self._created.of(args)
+        self._receiver(args)
         return None if self._room else self._cell(args, kwargs)
 
     def after(self, state: Any, result: Any, error: BaseException | None) -> None:
@@ -234,7 +247,7 @@ class ReceiveHook(BindHook):
     """Around an inbound router: in some applications the only place user and socket meet."""
 
     def before(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._created.of(args)
+        self._receiver(args)
         if self._user is None:
             return
         found = self._cell(args, kwargs)

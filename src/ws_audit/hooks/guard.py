@@ -14,9 +14,13 @@ shape nowhere else.
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable
-from types import CodeType, FunctionType
-from typing import Any, Protocol, TypeVar, cast
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
+from types import CodeType, CoroutineType, FunctionType
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+
+if TYPE_CHECKING:
+    from typing import TypeGuard
 
 Failed = Callable[[str, BaseException], None]
 Scope = dict[str, Any]
@@ -51,10 +55,21 @@ class Hook(Protocol):
     def after(self, state: Any, result: Any, error: BaseException | None) -> None: ...
 
 
+class Resting(Hook, Protocol):
+    """A hook that wants to know when the call comes to rest before it is over.
+
+    A generator rests at each value it yields, a plain function by returning a coroutine.
+    `pause` gets that value (None for a coroutine), `resume` is called before the
+    application's code goes on.
+    """
+
+    def pause(self, state: Any, value: Any) -> None: ...
+    def resume(self, state: Any) -> None: ...
+
+
 def wrappable(function: object) -> bool:
-    """Whether `around` can take it: a plain or coroutine function, not a generator of any sort."""
-    code = getattr(function, "__code__", None)
-    return isinstance(code, CodeType) and not code.co_flags & (_CO_GENERATOR | _CO_ASYNC_GENERATOR)
+    """Whether `around` can take it: anything written as `def` or `async def`."""
+    return isinstance(getattr(function, "__code__", None), CodeType)
 
 
 def around(function: FunctionType, hook: Hook, switch: Switch, failed: Failed) -> FunctionType:
@@ -63,7 +78,16 @@ def around(function: FunctionType, hook: Hook, switch: Switch, failed: Failed) -
     It is a true function (a coroutine function if the original is one), so that pickling,
     `WeakMethod`, `inspect.signature` and `iscoroutinefunction` see what they saw before.
     """
-    make = _coroutine if function.__code__.co_flags & _CO_COROUTINE else _call
+    flags = function.__code__.co_flags
+    make = (
+        _coroutine
+        if flags & _CO_COROUTINE
+        else _generator
+        if flags & _CO_GENERATOR
+        else _async_generator
+        if flags & _CO_ASYNC_GENERATOR
+        else _call
+    )
     wrapper: Any = functools.wraps(function)(make(function, hook, switch, failed))
     return cast("FunctionType", wrapper)
 
@@ -85,10 +109,133 @@ def _call(function: Any, hook: Hook, switch: Switch, failed: Failed) -> Any:
                 _after(after, state, None, error, stage, failed)
             raise
         if state is not None:
+            if type(result) is CoroutineType and rests(hook):
+                _pause(hook, state, None, failed)
+                return _rest(result, hook, state, failed)
             _after(after, state, result, None, stage, failed)
         return result
 
     return call
+
+
+def _rest(
+    begun: CoroutineType[Any, Any, Any], hook: Resting, state: Any, failed: Failed
+) -> Coroutine[Any, Any, Any]:
+    """The coroutine a plain function returned: the call is over when this one is."""
+
+    async def rest() -> Any:
+        _resume(hook, state, failed)
+        try:
+            result = await begun
+        except BaseException as error:
+            _after(hook.after, state, None, error, hook.stage, failed)
+            raise
+        _after(hook.after, state, result, None, hook.stage, failed)
+        return result
+
+    wrapper = cast("CoroutineType[Any, Any, Any]", rest())
+    wrapper.__name__, wrapper.__qualname__ = begun.__name__, begun.__qualname__
+    return wrapper
+
+
+def _generator(function: Any, hook: Hook, switch: Switch, failed: Failed) -> Any:
+    """`yield from` in long hand (PEP 380): something happens at every yield."""
+    before, after, stage = hook.before, hook.after, hook.stage
+
+    def call(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+        state = given = None
+        if switch.on:
+            try:
+                state = before(args, kwargs)
+            except Exception as fault:
+                failed(stage, fault)
+        inner = function(*args, **kwargs)
+        step = inner.send
+        while True:
+            try:
+                value = step(given)
+            except StopIteration as end:
+                _after(after, state, end.value, None, stage, failed)
+                return end.value
+            except BaseException as error:
+                given = None  # else the error and this frame would hold each other
+                _after(after, state, None, error, stage, failed)
+                raise
+            _pause(hook, state, value, failed)
+            try:
+                given = yield value
+                step = inner.send
+            except GeneratorExit:  # nobody wants more of it: no error
+                _resume(hook, state, failed)
+                try:
+                    inner.close()
+                except BaseException as error:
+                    _after(after, state, None, error, stage, failed)
+                    raise
+                _after(after, state, None, None, stage, failed)
+                raise
+            except BaseException as error:
+                step, given = inner.throw, error
+            _resume(hook, state, failed)
+
+    return call
+
+
+def _async_generator(function: Any, hook: Hook, switch: Switch, failed: Failed) -> Any:
+    """The same for what has no `yield from`."""
+    before, after, stage = hook.before, hook.after, hook.stage
+
+    async def call(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+        state = given = None
+        if switch.on:
+            try:
+                state = before(args, kwargs)
+            except Exception as fault:
+                failed(stage, fault)
+        inner = function(*args, **kwargs)
+        step = functools.partial(_begin, inner)
+        while True:
+            try:
+                value = await step(given)
+            except StopAsyncIteration:
+                _after(after, state, None, None, stage, failed)
+                return
+            except BaseException as error:
+                given = None
+                _after(after, state, None, error, stage, failed)
+                raise
+            _pause(hook, state, value, failed)
+            try:
+                given = yield value
+                step = inner.asend
+            except GeneratorExit:
+                _resume(hook, state, failed)
+                try:
+                    await inner.aclose()
+                except BaseException as error:
+                    _after(after, state, None, error, stage, failed)
+                    raise
+                _after(after, state, None, None, stage, failed)
+                raise
+            except BaseException as error:
+                step, given = inner.athrow, error
+            _resume(hook, state, failed)
+
+    return call
+
+
+def _begin(inner: AsyncGenerator[Any, Any], _: None) -> Awaitable[Any]:
+    """Begin the application's generator without telling the event loop of it.
+
+    The loop knows ours, and closes what it knows when it ends: the same generator twice
+    would be an error in its log.
+    """
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(None, None)
+    try:
+        return inner.__anext__()
+    finally:
+        sys.set_asyncgen_hooks(*hooks)
 
 
 def _coroutine(function: Any, hook: Hook, switch: Switch, failed: Failed) -> Any:
@@ -114,6 +261,27 @@ def _coroutine(function: Any, hook: Hook, switch: Switch, failed: Failed) -> Any
     return call
 
 
+def rests(hook: Hook) -> TypeGuard[Resting]:
+    """Whether a hook wants to know when its call comes to rest."""
+    return hasattr(hook, "pause")
+
+
+def _pause(hook: Hook, state: Any, value: Any, failed: Failed) -> None:
+    if state is not None and rests(hook):
+        try:
+            hook.pause(state, value)
+        except Exception as fault:
+            failed(hook.stage, fault)
+
+
+def _resume(hook: Hook, state: Any, failed: Failed) -> None:
+    if state is not None and rests(hook):
+        try:
+            hook.resume(state)
+        except Exception as fault:
+            failed(hook.stage, fault)
+
+
 def _after(
     after: Callable[[Any, Any, BaseException | None], None],
     state: Any,
@@ -122,6 +290,8 @@ def _after(
     stage: str,
     failed: Failed,
 ) -> None:
+    if state is None:
+        return
     try:
         after(state, result, error)
     except Exception as fault:

@@ -15,10 +15,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ws_audit import naming
-from ws_audit.identity import describe, peek
+from ws_audit.identity import DIFFERENT, agree, describe, peek
 from ws_audit.model import CONSTRUCT, NONE, RECORD_VERSION, STRONG, Creation, Evidence, Principal
 from ws_audit.sites import Site, caller, site_text
-from ws_audit.tables import NEW, UNFOLLOWED, Instance, Instances
+from ws_audit.tables import KNOWN, NEW, UNFOLLOWED, Instance, Instances
 
 if TYPE_CHECKING:
     from types import FunctionType
@@ -27,10 +27,18 @@ if TYPE_CHECKING:
     from ws_audit.tally import Tally
 
 Parent = Callable[[], tuple[int, int, bool]]
+# The instance a method is called on, from its arguments.
+Receiver = Callable[[tuple[Any, ...]], Instance]
+# (whose it was, who has it now, the manager's label, the site)
+Shared = Callable[[Evidence, Evidence, str, str], None]
 
 
 class Created:
-    """Knows every instance of a patched class, from its construction or at first sight."""
+    """Knows every instance of a patched class, from its construction or at first sight.
+
+    `unknown` is told of classes that came to light by an instance, `shared` of an instance
+    that was built, or handed out, for a second user.
+    """
 
     def __init__(
         self,
@@ -38,12 +46,18 @@ class Created:
         tally: Tally,
         label: Callable[[type], str],
         record: Callable[[Creation], None],
+        unknown: Callable[[type], None],
+        shared: Shared,
     ) -> None:
         self._instances = instances
         self._tally = tally
         self._label = label
         self._record = record
+        self._unknown = unknown
+        self._shared = shared
         self.parent: Parent | None = None
+        # Where the settings say that instances of a class keep their user, by the class's name.
+        self.paths: dict[str, tuple[str, ...]] = {}
 
     def of(self, args: tuple[Any, ...]) -> Instance:
         """The receiver of a method call; an instance made before the patch counts now."""
@@ -52,8 +66,30 @@ class Created:
         if known is not None:
             return known
         if isinstance(instance, type):  # a class method: no instance, no owner
-            return Instance(self._label(instance), None, None)
-        return self.add(instance, owner_of(instance))
+            return Instance(self._label(instance), None)
+        return self.add(instance, self.owner(instance))
+
+    def owner(self, instance: object, given: Evidence | None = None) -> Evidence | None:
+        """Whom an instance was built for: where the settings say, else as given, else as usual."""
+        cls = type(instance)
+        path = self.paths.get(f"{cls.__module__}:{cls.__qualname__}") if self.paths else None
+        if path is None:
+            return given or owner_of(instance)
+        value = instance
+        for step in path:
+            value = peek(value, step)
+        found = describe(value, naming.RECIPIENTS.get(path[-1].lstrip("_"), "id"))
+        return Evidence("instance", found[0], CONSTRUCT, ".".join(path), STRONG) if found else None
+
+    def static(self, cls: type) -> Receiver:
+        """What `of` is to a static method: its class is all it knows."""
+        instance = Instance(self._label(cls), None)
+        return lambda _: instance
+
+    @property
+    def made(self) -> int:
+        """How many constructors have returned."""
+        return self._instances.made
 
     def add(
         self,
@@ -71,7 +107,11 @@ class Created:
         is counted then and only then.
         """
         manager = self._label(type(instance))
-        status = self._instances.add(instance, manager, owner)
+        status, entry = self._instances.add(instance, manager, owner)
+        if status != KNOWN:
+            self._unknown(type(instance))
+        if made:
+            self._made(entry, owner, site, function)
         if status == NEW or (status == UNFOLLOWED and made):
             self._tally.add(("created", manager))
             if status == NEW:
@@ -90,11 +130,25 @@ class Created:
                     *parent,
                 )
             )
-        return Instance(manager, owner, None)
+        return entry
 
-    def site(self, depth: int) -> str:
-        """module:function:line of the application frame `depth` wrappers above the caller."""
-        return site_text(caller(depth + 1), NONE)
+    def _made(self, entry: Instance, owner: Evidence | None, site: Site | None, name: str) -> None:
+        """An outermost constructor has returned: the first time, or of a singleton once more."""
+        before = entry.owner
+        if not entry.made:
+            self._instances.made += 1
+            entry.made = self._instances.made
+            return
+        if before is None or owner is None or agree(before, owner.principal) != DIFFERENT:
+            return
+        entry.owner = None  # built for two: it says nothing of whom it serves
+        self.share(entry, before, owner, site_text(site, name) if site else NONE)
+
+    def share(self, entry: Instance, first: Evidence, second: Evidence, site: str) -> None:
+        """One object for two users: told once for each object."""
+        if not entry.shared:
+            entry.shared = True
+            self._shared(first, second, entry.manager, site)
 
 
 class CreateHook:
@@ -116,7 +170,7 @@ class CreateHook:
         site = caller(3)
         given: dict[str, Any] = dict(zip(self._names, args[1:], strict=False))
         given.update(kwargs)
-        owner = _owner(given.get)
+        owner = owner_among(given.get)
         return args[0], owner, time.perf_counter_ns(), site
 
     def after(
@@ -130,7 +184,7 @@ class CreateHook:
             duration = time.perf_counter_ns() - started
             self._created.add(
                 instance,
-                owner or owner_of(instance),
+                self._created.owner(instance, owner),
                 duration,
                 site,
                 self._name,
@@ -147,12 +201,8 @@ def _first(cls: type, name: str) -> object:
     return None
 
 
-def owner_of(instance: object) -> Evidence | None:
-    """Whom an instance was built for, from its own attributes."""
-    return _owner(lambda name: peek(instance, name))
-
-
-def _owner(get: Callable[[str], Any]) -> Evidence | None:
+def owner_among(get: Callable[[str], Any]) -> Evidence | None:
+    """Whom an object is for, from what it was given by name."""
     for name in naming.OWNER_ATTRIBUTES:
         value = get(name)
         if value is not None:
@@ -160,6 +210,11 @@ def _owner(get: Callable[[str], Any]) -> Evidence | None:
             if who is not None:
                 return Evidence("instance", who, CONSTRUCT, name, STRONG)
     return None
+
+
+def owner_of(instance: object) -> Evidence | None:
+    """Whom an instance was built for, from its own attributes."""
+    return owner_among(lambda name: peek(instance, name))
 
 
 def _who(name: str, value: object) -> Principal | None:

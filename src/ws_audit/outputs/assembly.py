@@ -239,7 +239,7 @@ class Outputs:
             if self._store is not None
             else "no store (a violation does not outlive this process; set WS_AUDIT_TRACE_DIR)"
         )
-        targets = len(self._runtime.installer.targets)
+        targets = len(self._runtime.installer)
         hint = "" if targets else " (an installed application? WS_AUDIT_INCLUDE=its.name.*)"
         self.notes.append(
             f"{__version__}: mode {settings.mode}, {targets} manager"

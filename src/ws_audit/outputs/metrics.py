@@ -105,6 +105,11 @@ class Metrics:
             "max",
         )
         self._excused = counter("ws_audit_excused", "Deliveries a policy excused.", ("policy",))
+        self._products = counter(
+            "ws_audit_factory_products",
+            "What functions that hand out managers returned.",
+            ("factory", "product"),
+        )
         self._frames = counter(
             "ws_audit_frames", "Deliveries, as the sink counted them.", ("transport", "judged")
         )
@@ -227,6 +232,8 @@ class Metrics:
             self._alive.labels(key[1]).set(amount_of(total, "followed", key[1], "gone"))
         elif what in ("opened", "closed"):
             self._connections.labels(key[1]).set(amount_of(total, "opened", key[1], "closed"))
+        elif what == "product":
+            self._products.labels(key[1], key[2]).inc(delta)
         elif what == "dropped":
             self._dropped.labels(key[1]).inc(delta)
         elif what == "error":

@@ -33,7 +33,7 @@ class SpanMaker:
     def finding(self, delivery: Delivery) -> Finding:
         """A violation as incidents see it."""
         verdict = delivery.verdict
-        recipient = connection_of(delivery)
+        recipient = _recipient(delivery)
         delivered = delivery.outcome in ("ok", "unknown")
         return Finding(
             self._service,
@@ -194,6 +194,13 @@ class SpanMaker:
         attributes[name(item.name, "source")] = item.source
         attributes[name(item.name, "strength")] = item.strength
         attributes[name(item.name, "namespace")] = f"{item.principal.kind}:{item.principal.shape}"
+
+
+def _recipient(delivery: Delivery) -> Evidence | None:
+    """Whose connection it was; of an object handed to two users, the second."""
+    if delivery.verdict.rule == "shared_instance":
+        return delivery.evidence[0]
+    return connection_of(delivery)
 
 
 def connection_of(delivery: Delivery) -> Evidence | None:
