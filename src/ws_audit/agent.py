@@ -46,6 +46,9 @@ class Agent:
         self._control_odd = False
         # Patches are in force while the application wants them and the control file allows it.
         self._enabled = self._allowed = self._active = True
+        # Whether modules imported from now on are seen; None until it has been tried.
+        self.import_hook_works: bool | None = None
+        self._blind_told: set[bool] = set()
         for problem in problems:
             say(f"{problem} (its default is used)")
 
@@ -182,8 +185,9 @@ class Agent:
         name = vars(module).get("__name__")
         if type(name) is not str or name in transports.HOOKS:
             return False
-        library = name.partition(".")[0] in sys.stdlib_module_names
-        return (not library or name == "__main__") and self._takes(module)
+        if name != "__main__" and bootstrap.is_standard(name, _origin(module)):
+            return False
+        return self._takes(module)
 
     # -- serving ------------------------------------------------------------------------------
 
@@ -192,10 +196,49 @@ class Agent:
         with self._lock:
             runtime = self._stage_one()
             self._read_control()
-            if self._active:
+            active = self._active
+        # An import runs other people's hooks, the ways out import other people's plugins: not
+        # under the lock, which a module that another thread is importing may be waiting for.
+        if active:
+            self._prove()
+            with self._lock:
                 self.scan()
-            runtime.start_outputs()
-            runtime.drain.start()
+        runtime.start_outputs()
+        runtime.drain.start()
+
+    def _prove(self) -> None:
+        """See to it that our finder is there and first, and that imports are seen."""
+        place = bootstrap.place()
+        if place == 0 and self.import_hook_works:
+            return
+        worked, rival = self._tried(), _rival()
+        if place != 0:
+            bootstrap.install()
+            self.import_hook_works = worked or self._tried()
+        else:
+            self.import_hook_works = worked
+        if worked or self.import_hook_works in self._blind_told:
+            return
+        self._blind_told.add(self.import_hook_works)
+        if self.import_hook_works:
+            what = f"{rival} stood in the way" if place > 0 else "taken off sys.meta_path"
+            say(
+                f"imports were not seen for a while ({what}) and are again; classes imported"
+                " meanwhile are hooked now, what they did before is missing"
+            )
+        else:
+            say(
+                f"imports are not seen: {rival} stands in the way; manager classes imported from"
+                " now on are not hooked, those imported before are. Import them before the server"
+                " starts, or do without that import hook"
+            )
+
+    def _tried(self) -> bool:
+        try:
+            return bootstrap.sees()
+        except Exception as fault:  # somebody's hook fails for our module: blind all the same
+            self._failed(fault)
+            return False
 
     # -- the kill switch ------------------------------------------------------------------------
 
@@ -305,12 +348,23 @@ def _name(module: ModuleType) -> str:
 
 def installed(module: ModuleType) -> bool:
     """Whether a module comes from an installed library rather than application code."""
-    origin = getattr(getattr(module, "__spec__", None), "origin", None) or getattr(
+    origin = _origin(module)
+    return isinstance(origin, str) and bootstrap.is_installed(origin)
+
+
+def _origin(module: ModuleType) -> object:
+    return getattr(getattr(module, "__spec__", None), "origin", None) or getattr(
         module, "__file__", None
     )
-    if not isinstance(origin, str):
-        return False
-    return bootstrap.is_installed(origin)
+
+
+def _rival() -> str:
+    """Who answers imports before us, for people."""
+    for finder in sys.meta_path:
+        kind = finder if isinstance(finder, type) else type(finder)
+        if kind is not bootstrap.Finder:
+            return f"{kind.__module__}.{kind.__qualname__}"
+    return "another import hook"
 
 
 def say(text: str) -> None:

@@ -6,7 +6,8 @@ serves nothing must not pay for it, and importing so much as `threading` here wo
 gevent's monkey patching.
 
 It must never import anything but `sys` and `os` at module level, import anything inside
-`find_spec` (that deadlocks between threads), or hide a loader from the module it loads.
+`find_spec` (that deadlocks between threads), hide a loader from the module it loads, or ask
+another finder on `sys.meta_path` whether it is equal to anything.
 """
 
 from __future__ import annotations
@@ -35,6 +36,12 @@ _OWN = frozenset(
     }
 )
 _SEPARATORS = (os.sep + "site-packages" + os.sep, os.sep + "dist-packages" + os.sep)
+_DYNLOAD = os.sep + "lib-dynload" + os.sep
+# Where the standard library lies in plain files; else (an archive, a frozen application) its
+# modules are told by their names alone.
+_STANDARD = os.path.dirname(getattr(os, "__file__", ""))
+_STANDARD = _STANDARD + os.sep if os.path.isdir(_STANDARD) else ""
+_WITNESS = "ws_audit.witness"
 
 
 def start() -> None:
@@ -45,6 +52,20 @@ def start() -> None:
 def is_installed(origin: str) -> bool:
     """Whether a file belongs to an installed library."""
     return any(separator in origin for separator in _SEPARATORS)
+
+
+def is_standard(name: str, origin: object) -> bool:
+    """Whether a module is the standard library's, and no application's of the same name."""
+    if not _is_named_standard(name):
+        return False
+    if type(origin) is not str or os.sep not in origin or not _STANDARD:  # "built-in", "frozen"
+        return True
+    in_place = origin.startswith(_STANDARD) and not is_installed(origin)
+    return in_place or _DYNLOAD in origin
+
+
+def _is_named_standard(name: object) -> bool:
+    return type(name) is str and name.partition(".")[0] in sys.stdlib_module_names
 
 
 class Finder:
@@ -58,8 +79,7 @@ class Finder:
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """The spec the other finders give, with a loader that tells us when it has executed."""
-        top = name.partition(".")[0]
-        if top in sys.stdlib_module_names or top in _OWN:
+        if name.partition(".")[0] in _OWN and name != _WITNESS:
             return None
         key = (_thread_id(), name)
         if key in self._asking:
@@ -72,9 +92,8 @@ class Finder:
                 find = getattr(finder, "find_spec", None)
                 spec: ModuleSpec | None = None if find is None else find(name, path, target)
                 if spec is not None:
-                    loader = spec.loader
-                    if loader is not None and hasattr(loader, "exec_module"):
-                        spec.loader = Loader(loader)  # type: ignore[assignment]
+                    if not is_standard(name, spec.origin):
+                        _stand_before(spec)
                     return spec
         finally:
             self._asking.discard(key)
@@ -82,6 +101,18 @@ class Finder:
 
     def invalidate_caches(self) -> None:
         """Nothing is cached here."""
+
+    def __reduce__(self) -> str:
+        """Whoever copies or pickles `sys.meta_path` gets this very finder, never a second."""
+        return "_finder"
+
+
+def _stand_before(spec: ModuleSpec) -> None:
+    loader: Any = spec.loader
+    # By `type`: ours says that it is the loader it stands before. A finder that hands out one
+    # spec again and again gets one of ours, not a chain of them.
+    if loader is not None and type(loader) is not Loader and hasattr(loader, "exec_module"):
+        spec.loader = Loader(loader)  # type: ignore[assignment]
 
 
 class Loader:
@@ -125,14 +156,29 @@ def watch(module: ModuleType) -> None:
 
     Also of one that put another object in its place: the classes are defined in this one.
     """
-    if _finder not in sys.meta_path:
+    if not _watching:
         return
     try:
+        name = vars(module).get("__name__")
+        if name == _WITNESS:
+            module.__dict__["seen"] = True
+            return
+        if "ws_audit.agent" not in sys.modules and _is_named_standard(name):
+            return  # the agent may need the very module this one stands for: the scan finds it
         from .agent import agent
 
         agent().executed(module)
     except Exception as fault:
         failed(fault)
+
+
+def sees() -> bool:
+    """Whether a module that is imported now is seen: tried, with one of our own."""
+    sys.modules.pop(_WITNESS, None)
+    # The statement, not `import_module`: some replace `builtins.__import__`.
+    import ws_audit.witness
+
+    return ws_audit.witness.seen
 
 
 def failed(fault: BaseException) -> None:
@@ -148,16 +194,34 @@ def failed(fault: BaseException) -> None:
             pass
 
 
+def place() -> int:
+    """Where on `sys.meta_path` the finder stands; -1 if it has been taken out."""
+    for index, finder in enumerate(sys.meta_path):
+        if finder is _finder:
+            return index
+    return -1
+
+
 def install() -> None:
     """Put the finder first on the path, once."""
-    if _finder not in sys.meta_path:
-        sys.meta_path.insert(0, _finder)
+    global _watching
+    _watching = True
+    if place() != 0:
+        sys.meta_path.insert(0, _finder)  # before it goes elsewhere: other threads import, too
+        _remove(place() + 1)
 
 
 def uninstall() -> None:
     """Take the finder out."""
-    while _finder in sys.meta_path:
-        sys.meta_path.remove(_finder)
+    global _watching
+    _watching = False
+    _remove()
+
+
+def _remove(first: int = 0) -> None:
+    for index in reversed(range(first, len(sys.meta_path))):
+        if sys.meta_path[index] is _finder:
+            del sys.meta_path[index]
 
 
 def _get_ident() -> Callable[[], int]:
@@ -168,4 +232,5 @@ def _get_ident() -> Callable[[], int]:
 
 _thread_id = _get_ident()
 _finder = Finder()
+_watching = False
 _told = False

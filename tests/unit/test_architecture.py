@@ -71,7 +71,8 @@ MAY: dict[str, frozenset[str]] = {
         "runtime": "bindings classify drain factories hooks intents labels outputs payloads sink"
         " sites tables tally transports",
         "agent": "bootstrap classify declared discovery factories runtime transports",
-        "bootstrap": "agent",
+        "bootstrap": "agent witness",
+        "witness": "",
         "__init__": "agent identity",
         # on top; nothing may import it but `python -m ws_audit`
         "tools": "incidents outputs review agent runtime classify identity judge hooks transports",
