@@ -90,7 +90,11 @@ class Finder:
                 if finder is self:
                     continue
                 find = getattr(finder, "find_spec", None)
-                spec: ModuleSpec | None = None if find is None else find(name, path, target)
+                if find is None:
+                    if _old_answers(finder, name, path):
+                        return None
+                    continue
+                spec: ModuleSpec | None = find(name, path, target)
                 if spec is not None:
                     if not is_standard(name, spec.origin):
                         _stand_before(spec)
@@ -107,6 +111,12 @@ class Finder:
         return "_finder"
 
 
+def _old_answers(finder: Any, name: str, path: Sequence[str] | None) -> bool:
+    """Whether a finder from before Python 3.4 has the module: the import system asks it itself."""
+    find = getattr(finder, "find_module", None)
+    return sys.version_info < (3, 12) and find is not None and find(name, path) is not None
+
+
 def _stand_before(spec: ModuleSpec) -> None:
     loader: Any = spec.loader
     # By `type`: ours says that it is the loader it stands before. A finder that hands out one
@@ -118,14 +128,32 @@ def _stand_before(spec: ModuleSpec) -> None:
 class Loader:
     """Stands before a module's real loader until it executes; then the real one is back."""
 
+    __slots__ = ("_loader",)  # no `__dict__`: that is the real one's, too
+
     def __init__(self, loader: Any) -> None:
-        self._loader = loader
+        object.__setattr__(self, "_loader", loader)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._loader, name)
 
+    # The rest is for those who look at a spec without executing it: they compare, copy and print.
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._loader, name, value)
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self._loader == (other._loader if type(other) is Loader else other))
+
+    def __hash__(self) -> int:
+        return hash(self._loader)
+
+    def __repr__(self) -> str:
+        return repr(self._loader)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self._loader.__reduce_ex__(protocol)
+
     if not TYPE_CHECKING:
-        # For those who ask a spec for its loader without executing it (`python -m` for one).
         __class__ = property(lambda self: type(self._loader))
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
