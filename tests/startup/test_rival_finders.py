@@ -244,6 +244,41 @@ told(tried=works())
 """
 
 
+# Somebody's import hook or plugin needs a module that another thread is importing, and that one
+# waits for the agent.
+ENTANGLED = """
+import threading
+from telling import told
+
+class Needing(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name == NEEDED:
+            needed.set()
+            import slow
+
+sys.meta_path.insert(1, Needing())
+needed, executing = threading.Event(), threading.Event()
+sys.modules["events"] = sys.modules[__name__]
+importing = threading.Thread(target=lambda: importlib.import_module("slow"), daemon=True)
+serving = threading.Thread(target=take, daemon=True)
+importing.start()
+executing.wait(10)
+serving.start()
+for thread in (importing, serving):
+    thread.join(20)
+told(alive=[importing.is_alive(), serving.is_alive()], needed=needed.is_set())
+told(hooked=hooked(sys.modules["slow"]), works=works())
+"""
+SLOW = (
+    HUB
+    + """
+import events
+events.executing.set()
+events.needed.wait(10)
+"""
+)
+
+
 @pytest.fixture
 def hub(app: Environment) -> Environment:
     app.write(**{"hub": HUB, "pkg.__init__": "", "pkg.hub": HUB, "later": HUB})
@@ -334,3 +369,15 @@ def test_under_pytest_both_hooks_do_their_work(hub: Environment) -> None:
     ended = hub.call(hub.python, *words, WS_AUDIT_ENABLED="1", PYTHONPATH=".")
     assert ended.code == 0, ended.out + ended.err
     assert "not seen" not in ended.err
+
+
+@pytest.mark.parametrize("needed", ["ws_audit.witness", "opentelemetry.sdk"])
+def test_serving_does_not_deadlock_with_an_import_under_way(hub: Environment, needed: str) -> None:
+    hub.write(slow=SLOW)
+    ended = hub.audited(f"NEEDED = {needed!r}\n" + COMMON + ENTANGLED)
+    assert ended.told == {
+        "alive": [False, False],
+        "needed": True,
+        "hooked": True,
+        "works": True,
+    }

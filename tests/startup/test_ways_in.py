@@ -92,9 +92,9 @@ import hub
 assert type(hub.__loader__) is Rewriting, hub.__loader__
 """,
     "PYTHONPATH twice": "sys.path.append(sys.path[0] + '/.')\nimport hub",
-    "named like the standard library": "import json\nimport warm\nimport types2.hub as hub",
+    "named like the standard library": "import json\nimport warm\nimport profile.hub as hub",
     "over the standard library": "import warm\nimport wave as hub",
-    "test, as in the standard library": "import warm\nimport test.hub as hub",
+    "named test, like Python's own suite": "import test.hub as hub",
 }
 
 # These bypass sys.meta_path, or come before the agent: seen when a server takes the application.
@@ -117,7 +117,7 @@ import types
 hub = sys.modules["made"] = types.ModuleType("made")
 exec(open("hub.py").read(), vars(hub))
 """,
-    "named like the standard library, first of all": "import test.hub as hub\n",
+    "named like the standard library, first of all": "import profile.hub as hub\n",
     "asked of the path finder": """
 from importlib.machinery import PathFinder
 spec = PathFinder.find_spec("hub")
@@ -240,7 +240,7 @@ def find_spec(self, name, *words):
 bootstrap.Finder.find_spec = find_spec
 builtins.__import__ = watching
 sys.addaudithook(audit)
-import pkg.hub, space.hub, test.hub, colorsys, not_a_manager
+import pkg.hub, space.hub, profile.hub, colorsys, not_a_manager
 try:
     import no_such_module
 except ImportError:
@@ -294,8 +294,8 @@ def ways(app: Environment) -> Environment:
             "pkg.hub": HUB,
             "pkg.relative": "from . import hub",
             "space.hub": HUB,
-            "types2.__init__": "",
-            "types2.hub": HUB,
+            "profile.__init__": "",
+            "profile.hub": HUB,
             "test.__init__": "",
             "test.hub": HUB,
             "wave": HUB,
