@@ -159,21 +159,12 @@ def _generator(function: Any, hook: Hook, switch: Switch, failed: Failed) -> Any
                 return end.value
             except BaseException as error:
                 given = None  # else the error and this frame would hold each other
-                _after(after, state, None, error, stage, failed)
+                _after(after, state, None, _unless_closed(error), stage, failed)
                 raise
             _pause(hook, state, value, failed)
             try:
                 given = yield value
                 step = inner.send
-            except GeneratorExit:  # nobody wants more of it: no error
-                _resume(hook, state, failed)
-                try:
-                    inner.close()
-                except BaseException as error:
-                    _after(after, state, None, error, stage, failed)
-                    raise
-                _after(after, state, None, None, stage, failed)
-                raise
             except BaseException as error:
                 step, given = inner.throw, error
             _resume(hook, state, failed)
@@ -202,26 +193,22 @@ def _async_generator(function: Any, hook: Hook, switch: Switch, failed: Failed) 
                 return
             except BaseException as error:
                 given = None
-                _after(after, state, None, error, stage, failed)
+                _after(after, state, None, _unless_closed(error), stage, failed)
                 raise
             _pause(hook, state, value, failed)
             try:
                 given = yield value
                 step = inner.asend
-            except GeneratorExit:
-                _resume(hook, state, failed)
-                try:
-                    await inner.aclose()
-                except BaseException as error:
-                    _after(after, state, None, error, stage, failed)
-                    raise
-                _after(after, state, None, None, stage, failed)
-                raise
             except BaseException as error:
                 step, given = inner.athrow, error
             _resume(hook, state, failed)
 
     return call
+
+
+def _unless_closed(error: BaseException) -> BaseException | None:
+    """A generator nobody wants more of has not failed."""
+    return None if type(error) is GeneratorExit else error
 
 
 def _begin(inner: AsyncGenerator[Any, Any], _: None) -> Awaitable[Any]:
