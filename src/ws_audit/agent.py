@@ -164,6 +164,7 @@ class Agent:
         try:
             for cls in discovery.local_classes({module.__name__ for module in modules}):
                 self.unknown(cls)
+            self._look_again(runtime)
             for module in modules:
                 runtime.singletons(module)
             runtime.too_late(discovery.captured(runtime.installer.replaced()))
