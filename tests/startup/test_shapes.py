@@ -435,6 +435,7 @@ chat.ConnectionManager.send_to_user = send_to_user
 limit = time.monotonic() + 10
 while chat.ConnectionManager.send_to_user is send_to_user and time.monotonic() < limit:
     time.sleep(0.05)
+told(hooked=chat.ConnectionManager.send_to_user is not send_to_user)
 with client.websocket_connect("/ws/mallory") as session:
     session.receive_json()
 told(seen=metric("ws_audit_verdicts_total", manager="chat:ConnectionManager", verdict="violation"))
@@ -452,4 +453,4 @@ def test_a_method_put_in_the_place_of_a_hooked_one_is_hooked(app: Environment) -
         + "manager = ConnectionManager()\n"
         + ENDPOINT
     )
-    assert app.audited(LATER).told == {"seen": 1, "back": True}
+    assert app.audited(LATER).told == {"hooked": True, "seen": 1, "back": True}
