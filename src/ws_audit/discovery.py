@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
 _SHOWN: Final = 100
+_qualname: Final = type.__dict__["__qualname__"].__get__
+_names: Final = type.__dict__["__dict__"].__get__
 
 
 def subclasses(classes: Iterable[type]) -> Iterable[type]:
@@ -37,10 +39,11 @@ def subclasses(classes: Iterable[type]) -> Iterable[type]:
 
 def local_classes(modules: Collection[str]) -> list[type]:
     """The classes alive that were made inside functions of some modules."""
+    # Every class of the process passes here: past whatever their metaclasses make of a look.
     return [
         cls
         for cls in subclasses((object,))
-        if "<locals>" in cls.__qualname__ and cls.__module__ in modules
+        if "<locals>" in _qualname(cls) and _names(cls).get("__module__") in modules
     ]
 
 
