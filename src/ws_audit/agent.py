@@ -145,7 +145,6 @@ class Agent:
             from .runtime import Runtime
 
             self.runtime = Runtime(self.settings, say, self.serve, self.periodic, self.unknown)
-            os.register_at_fork(after_in_child=self.runtime.forget)
             self._active = self._enabled and self._allowed
             waiting, self._inside = self._inside, []
             for name, module in waiting if self._active else ():
@@ -289,6 +288,12 @@ class Agent:
                 self._hook(name, module)
         self.scan()
 
+    def forget(self) -> None:
+        """In a forked child: whoever held the lock is not here."""
+        self._lock = RLock()
+        if self.runtime is not None:
+            self.runtime.forget()
+
     # -- the public calls -----------------------------------------------------------------------
 
     def enable(self) -> None:
@@ -312,6 +317,7 @@ class Agent:
         # Not under the lock: the worker may be waiting for it, and this waits for the worker.
         if self.runtime is not None:
             self.runtime.stop()
+            self.runtime.close()
 
 
 _agent: Agent | None = None
@@ -326,6 +332,16 @@ def agent() -> Agent:
             if _agent is None:
                 _agent = Agent()
     return _agent
+
+
+def _forget() -> None:
+    global _making
+    _making = RLock()
+    if _agent is not None:
+        _agent.forget()
+
+
+os.register_at_fork(after_in_child=_forget)
 
 
 def _directory() -> str:

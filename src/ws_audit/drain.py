@@ -43,6 +43,7 @@ class Drain:
         self._tally = tally
         self._failed = failed
         self._outputs: list[Output] = []
+        self._begun: Callable[[], None] | None = None
         self._prepare: Callable[[], None] | None = None
         self._thread: threading.Thread | None = None
         self._wake = threading.Event()
@@ -75,9 +76,19 @@ class Drain:
         """Something urgent was recorded: don't wait for the interval."""
         self._wake.set()
 
-    def outputs(self, outputs: list[Output], prepare: Callable[[], None] | None = None) -> None:
-        """Set where records go. `prepare` runs once in the worker, before the first record."""
+    def outputs(
+        self,
+        outputs: list[Output],
+        begun: Callable[[], None] | None = None,
+        prepare: Callable[[], None] | None = None,
+    ) -> None:
+        """Set where records go.
+
+        `begun` is told when the worker starts, by whoever starts it; `prepare` runs in the
+        worker, before the first record. Both again after a fork.
+        """
         self._outputs = outputs
+        self._begun = begun
         self._prepare = prepare
 
     def start(self) -> None:
@@ -88,6 +99,11 @@ class Drain:
             if self._thread is None:
                 thread = threading.Thread(target=self._run, name="ws-audit-drain", daemon=True)
                 self._thread = thread
+                try:
+                    if self._begun is not None:
+                        self._begun()
+                except Exception as fault:
+                    self._failed("drain", fault)
                 try:
                     thread.start()
                 except RuntimeError as fault:  # no more threads: the next record tries again
@@ -167,3 +183,4 @@ class Drain:
         self._wake = threading.Event()
         self._starting = threading.RLock()
         self._folding = threading.RLock()
+        self.cpu_ns = 0

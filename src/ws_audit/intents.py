@@ -12,6 +12,7 @@ carry that intent's evidence into other people's messages.
 from __future__ import annotations
 
 import sys
+from _thread import RLock
 from asyncio import _get_running_loop, tasks
 from collections import deque
 from contextvars import ContextVar
@@ -149,6 +150,8 @@ class Intents:
         self._record = record
         self._waits = waits  # told that an intent waits: somebody must call expire()
         self._waiting: deque[tuple[int, Intent, list[Evidence]]] = deque()
+        # An intent may be settled by its call, a delivery on another thread, or the drain.
+        self._settling = RLock()
         # Set when an OpenTelemetry provider exists: () -> (trace id, span id, sampled).
         self.parent: Callable[[], tuple[int, int, bool]] | None = None
 
@@ -220,8 +223,7 @@ class Intents:
         else:
             if len(self._waiting) >= PendingPayloads.ENTRIES:
                 _, oldest, evidence = self._waiting.popleft()
-                if not oldest.settled:
-                    self._settle(oldest, evidence, UNDELIVERED)
+                self._settle(oldest, evidence, UNDELIVERED)
             self._waiting.append((intent.started_ns + _WAIT_NS, intent, frame.evidence))
             self._waits()
             return
@@ -296,13 +298,22 @@ class Intents:
     def expire(self, now_ns: int) -> None:
         """Settle as undelivered what waited its 10 s (called by the drain)."""
         self.pending.expire(now_ns)
-        while self._waiting and (self._waiting[0][0] <= now_ns or self._waiting[0][1].settled):
-            _, intent, evidence = self._waiting.popleft()
-            if not intent.settled:
-                self._settle(intent, evidence, UNDELIVERED)
+        while self._waiting:
+            try:
+                waiting = self._waiting.popleft()
+            except IndexError:  # a caller has made room meanwhile
+                break
+            until, intent, evidence = waiting
+            if until > now_ns and not intent.settled:
+                self._waiting.appendleft(waiting)
+                break
+            self._settle(intent, evidence, UNDELIVERED)
 
     def _settle(self, intent: Intent, evidence: list[Evidence], outcome: str) -> None:
-        intent.settled = True
+        with self._settling:
+            if intent.settled:
+                return
+            intent.settled = True
         self._tally.add(("sent", intent.manager, intent.event, outcome))
         parent = intent.parent
         self._record(
@@ -332,6 +343,7 @@ class Intents:
         """After a fork: what the parent was about to deliver is the parent's."""
         self.pending.clear()
         self._waiting.clear()
+        self._settling = RLock()
         _random.seed()
         _salt[:] = (getrandbits(64), getrandbits(64))
         _current.set(None)

@@ -12,14 +12,14 @@ application or the first intent is seen: importing them early changes applicatio
 from __future__ import annotations
 
 import atexit
-import os
-import threading
+import sys
 import time
 from typing import TYPE_CHECKING, Final
 
 from .bindings import Bindings
 from .classify import Method, Target, event_names
 from .drain import Drain
+from .forks import Undivided
 from .hooks.calls import CONNECTS, SENDS, SendHook
 from .hooks.factories import FactoryHook
 from .hooks.guard import Application, Hook, Switch
@@ -104,9 +104,9 @@ class Runtime:
         self.hooked: dict[str, ModuleType] = {}  # framework modules, by name
         self.captured: list[str] = []  # what was kept before it was hooked, and where
         self.outputs: Outputs | None = None
-        self._exit_pid = 0
-        self._lock = threading.RLock()
-        self.drain.outputs([], self.start_outputs)
+        self._lock = Undivided()
+        self._registered = False  # for the end of the process; a forked child inherits it
+        self.drain.outputs([], self._begun, self.start_outputs)
 
     # -- patching -------------------------------------------------------------------------------
 
@@ -210,19 +210,18 @@ class Runtime:
             self.outputs.last_words()
 
     def start_outputs(self) -> None:
-        """Stage 2: build the ways out, once."""
+        """Stage 2: build the ways out, once; in a forked child they begin again."""
         with self._lock:
-            if self._exit_pid != os.getpid():
-                self._exit_pid = os.getpid()
-                atexit.register(self._exit, self._exit_pid)
             if self.outputs is None:
                 from .outputs.assembly import Outputs
 
                 self.outputs = Outputs(self)
                 self.sink.violations = self.outputs.violations
-                self.drain.outputs([*self.outputs.all(), self])
+                self.drain.outputs([*self.outputs.all(), self], self._begun, self.start_outputs)
                 for line in self.outputs.notes:
                     self.say(line)
+            else:
+                self.outputs.renew()
 
     def fold(self, record: object) -> None:
         """Nothing from records."""
@@ -273,10 +272,17 @@ class Runtime:
             return len(self.drain) == 0
         return self.outputs.flush(max(0.0, deadline - time.monotonic()))
 
-    def _exit(self, pid: int) -> None:
-        # A forked child inherits the registration but has nothing to end.
-        if os.getpid() == pid:
-            self.stop()
+    def _begun(self) -> None:
+        """The worker starts: see to it that it is ended in order."""
+        if not self._registered:
+            self._registered = True
+            atexit.register(self.stop)
+        # A child of multiprocessing ends without `atexit`, by a list of its own.
+        processes = sys.modules.get("multiprocessing.process")
+        endings = sys.modules.get("multiprocessing.util")
+        if processes is not None and endings is not None and processes.parent_process():
+            # Below 0: after what the application has put there.
+            endings.Finalize(None, self.stop, exitpriority=-100)
 
     def resume(self) -> None:
         """After stop(): records are taken and leave again."""
@@ -287,18 +293,25 @@ class Runtime:
 
     def stop(self) -> None:
         """End the worker and write what is left (at exit, or disabled)."""
-        if self.outputs is None and not len(self.drain):
-            return
+        if self.outputs is not None and self.outputs.stale:
+            if not self.tally.total():
+                return  # a forked child that has seen nothing has nothing to say
+            self.start_outputs()
+        self.drain.stop()
         if self.outputs is not None:
-            self.drain.stop()
             self.outputs.stop()
+
+    def close(self) -> None:
+        """After stop(), if the process goes on: nothing of ours runs in it."""
+        if self.outputs is not None:
+            self.outputs.close()
 
     def forget(self) -> None:
         """In a forked child: nothing of the parent's is ours. No I/O here."""
-        self._lock = threading.RLock()
         self.tally.forget()
         self.drain.forget()
         self.intents.forget()
-        self._instances.clear()
+        self.sink.forget()
+        self._instances.forget()
         if self.outputs is not None:
             self.outputs.forget()

@@ -85,6 +85,7 @@ class Sink:
         self._failed = failed
         self._bindings = bindings
         self._connections = count(1)
+        self._inherited = 0  # up to this number they are the parent's; see forget()
         self._open = 0
         self._max_open = max_connections
         self._deliveries = count(1)
@@ -101,8 +102,9 @@ class Sink:
 
     def close(self, cell: Cell) -> None:
         """The connection has ended."""
-        self._tally.add(("closed", cell.transport))
-        self._open -= 1
+        if cell.connection_id > self._inherited:
+            self._tally.add(("closed", cell.transport))
+            self._open -= 1
 
     def resolve(self, cell: Cell, scope: dict[str, Any]) -> Evidence | None:
         """Whose connection this is, as far as its scope tells: authenticated, else claimed."""
@@ -297,6 +299,11 @@ class Sink:
         )
         self._settled(delivery)
         self._append(delivery)
+
+    def forget(self) -> None:
+        """After a fork: the connections open now are counted by the parent, and end there."""
+        self._inherited = next(self._connections)
+        self._open = 0
 
     def _settled(self, delivery: Delivery) -> None:
         try:

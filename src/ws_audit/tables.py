@@ -118,6 +118,8 @@ class PendingPayloads:
         entry = self._entries.pop(key, None)
         if entry is not None:
             self._bytes -= entry[3]
+            if not self._entries:
+                self._bytes = 0  # whatever threads that were at it at once have miscounted
 
 
 def _is(keep: object, payload: object) -> bool:
@@ -160,6 +162,7 @@ class Instances:
 
     def __init__(self, gone: Callable[[str], None]) -> None:
         self._known: dict[int, Instance] = {}
+        self._inherited: dict[int, Instance] = {}  # of the parent's, not seen here yet
         self._gone = gone
         self.made = 0  # instances whose constructor has returned; a lost update does no harm
 
@@ -178,32 +181,44 @@ class Instances:
             if known.owner is None and not known.shared:
                 known.owner = owner
             return KNOWN, known
+        inherited = self._inherited.pop(key, None)
+        if inherited is not None and inherited.ref() is instance:
+            return self._first(key, inherited, instance)
         entry = Instance(manager, owner)
         if len(self._known) >= self.ENTRIES:
             return UNFOLLOWED, entry
         try:
-            gone = self._gone
 
             def forget(_: object, key: int = key, manager: str = manager) -> None:
                 # Runs inside the garbage collector: only atomic steps, and nobody to raise to.
                 try:
-                    if known_entries.pop(key, None) is not None:
-                        gone(manager)
+                    if self._known.pop(key, None) is not None:
+                        self._gone(manager)
+                    else:
+                        self._inherited.pop(key, None)
                 except Exception:
                     pass
 
-            known_entries = self._known
             entry.ref = weakref.ref(instance, forget)
         except TypeError:
             return UNFOLLOWED, entry  # __slots__ without __weakref__: counted, not followed
+        return self._first(key, entry, instance)
+
+    def _first(self, key: int, entry: Instance, instance: object) -> tuple[str, Instance]:
+        # Threads may see one instance for the first time at once: it is new to one of them.
+        first = self._known.setdefault(key, entry)
+        if first is not entry and first.ref() is instance:
+            return KNOWN, first
         self._known[key] = entry
         return NEW, entry
 
     def live(self) -> list[object]:
         """The instances followed, as they are now."""
-        found = [entry.ref() for entry in list(self._known.values()) if entry.ref is not None]
+        entries = [*self._known.values(), *self._inherited.values()]
+        found = [entry.ref() for entry in entries if entry.ref is not None]
         return [instance for instance in found if instance is not None]
 
-    def clear(self) -> None:
-        """Forget everything (after a fork the child's instances are its own)."""
-        self._known.clear()
+    def forget(self) -> None:
+        """After a fork: the child counts an instance when it sees it, and knows its owner then."""
+        self._inherited = {**self._inherited, **self._known}
+        self._known = {}

@@ -62,7 +62,7 @@ class Whole(Agent):
         self.folder = folder / "trace"
         self.exporter = Exporter()
         self.lines: list[dict[str, Any]] = []
-        monkeypatch.setattr(assembly, "serve", lambda *where: 1)
+        monkeypatch.setattr(assembly.Endpoint, "open", lambda *where: "nowhere")
         monkeypatch.setattr(export, "otlp_wanted", lambda *which: which[1:] != ("LOGS",))
         monkeypatch.setattr(export, "span_exporter", lambda environ: self.exporter)
         monkeypatch.setattr(os, "write", self._write)

@@ -52,6 +52,7 @@ MAY: dict[str, frozenset[str]] = {
         "sites": "",
         "tables": "",
         "tally": "",
+        "forks": "",
         "intents": "sites tables tally",
         # the verdict
         "judge": "identity",
@@ -65,10 +66,10 @@ MAY: dict[str, frozenset[str]] = {
         "incidents": "",
         "review": "incidents judge policy",
         # `review` only for what an earlier process could not push: it is in the store
-        "outputs": "identity incidents intents review tally",
+        "outputs": "forks identity incidents intents review tally",
         "monitors": "incidents",
         # what joins them, and what begins it
-        "runtime": "bindings classify drain factories hooks intents labels outputs payloads sink"
+        "runtime": "bindings classify drain factories forks hooks intents labels outputs payloads sink"
         " sites tables tally transports",
         "agent": "bootstrap classify declared discovery factories runtime transports",
         "bootstrap": "agent witness",
@@ -438,22 +439,9 @@ def test_metrics_are_the_contracts(contract: dict[str, Any]) -> None:
     from tests.faults.harness import Agent
     from ws_audit.outputs.metrics import Metrics
 
-    class Registry(CollectorRegistry):
-        def __init__(self) -> None:
-            super().__init__()
-            self.labels: dict[str, tuple[str, list[str]]] = {}
-
-        def register(self, collector: Any) -> None:
-            name = getattr(collector, "_name", None)
-            if name is not None:
-                kind = collector._type
-                full = f"{name}_total" if kind == "counter" else name
-                self.labels[full] = kind, list(collector._labelnames)
-            super().register(collector)
-
-    registry, runtime = Registry(), Agent().runtime
-    Metrics(
-        registry,
+    runtime = Agent().runtime
+    metrics = Metrics(
+        CollectorRegistry(),
         runtime.tally,
         lambda: None,
         lambda: 0,
@@ -463,8 +451,10 @@ def test_metrics_are_the_contracts(contract: dict[str, Any]) -> None:
         "0",
         "observe",
     )
-    assert registry.labels
-    for name, (kind, labels) in registry.labels.items():
+    assert metrics.own._collector_to_names
+    for metric in metrics.own._collector_to_names:
+        kind, labels = metric._type, list(metric._labelnames)  # type: ignore[attr-defined]
+        name = metric._name + ("_total" if kind == "counter" else "")  # type: ignore[attr-defined]
         expected = contract["metrics"][name]
         assert kind == expected["type"]
         assert expected["labels"] in (["*"], labels)

@@ -59,7 +59,7 @@ class Told:
     def __init__(self) -> None:
         self.pushed: list[tuple[int, str]] = []
         self.violations = Violations(
-            SpanMaker(Hasher("key"), "p", "chat", "1"),
+            SpanMaker(Hasher("key"), "chat", "1"),
             None,
             Tally(),
             log=False,
@@ -101,7 +101,7 @@ def test_a_collector_that_stays_down_costs_bounded_memory_and_the_drops_are_coun
         "failed": lambda *_: None,
     }
     export = Export(
-        SpanMaker(Hasher("key"), "p", "chat", "1"), tally, Resource({}), ALWAYS_ON, **settings
+        SpanMaker(Hasher("key"), "chat", "1"), tally, Resource({}), ALWAYS_ON, **settings
     )
     export._stopping = True  # nobody takes anything
     for number in range(export.QUEUE + 7):

@@ -27,8 +27,9 @@ from ws_audit.model import Span
 
 from . import events, export
 from .coverage import Coverage
+from .endpoint import Endpoint
 from .export import Export
-from .metrics import Metrics, serve
+from .metrics import Metrics
 from .neighbours import Neighbours
 from .push import Channel, Push, Webhook
 from .spans import SpanMaker
@@ -36,7 +37,7 @@ from .store import Store, StoreError, hash_key
 from .violations import Violations
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from opentelemetry.sdk.trace import sampling
 
@@ -62,7 +63,6 @@ class Outputs:
         self._store = self._open_store(settings, facts)
         self._maker = SpanMaker(
             Hasher(self._key(settings)),
-            f"{secrets.token_hex(4)}",
             facts.get("service.name", "unknown_service"),
             facts.get("service.version", ""),
         )
@@ -87,6 +87,10 @@ class Outputs:
             push=self._push,
             wake=runtime.drain.wake,
         )
+        address = settings.metrics_addr
+        self._endpoint = (
+            Endpoint(address.host, address.first, address.last) if address is not None else None
+        )
         self.metrics, where = self._metrics(settings)
         for label in runtime.managers.known:
             self.metrics.manager(label)
@@ -97,7 +101,10 @@ class Outputs:
             else None
         )
         self._follow_parents()
-        self._begin(settings, where, otlp, environ)
+        self.stale = False  # forked, and nothing has happened here yet
+        self._tell_what_is_active(settings, where, otlp, environ)
+        self._begin()
+        self._push.resume()
 
     def all(self) -> list[Any]:
         """What the drain hands records to, in order."""
@@ -185,9 +192,8 @@ class Outputs:
 
     def _metrics(self, settings: Settings) -> tuple[Metrics, str]:
         runtime = self._runtime
-        address = settings.metrics_addr
         metrics = Metrics(
-            CollectorRegistry() if address is not None else None,
+            CollectorRegistry() if self._endpoint is not None else None,
             runtime.tally,
             runtime.drain.fold,
             runtime.drain.__len__,
@@ -197,14 +203,18 @@ class Outputs:
             __version__,
             settings.mode,
         )
-        if address is None:
-            return metrics, "in the default registry"
+        return metrics, self._serve(metrics, self._endpoint, self.notes.append)
+
+    @staticmethod
+    def _serve(metrics: Metrics, endpoint: Endpoint | None, say: Callable[[str], None]) -> str:
+        """Open the metrics endpoint, if there is to be one; where they are from then on."""
+        if endpoint is None:
+            return "in the default registry"
         try:
-            port = serve(metrics.registry, address.host, address.first, address.last)
+            return endpoint.open(metrics.serving())
         except OSError as error:
-            self.notes.append(f"metrics are not served: {error.strerror or error}")
-            return metrics, "not served"
-        return metrics, f"http://{address.host}:{port}/metrics"
+            say(f"metrics are not served: {error.strerror or error}")
+            return "not served"
 
     def _pusher(self, settings: Settings, resource: Resource, environ: Mapping[str, str]) -> Push:
         channels: list[Channel] = []
@@ -222,7 +232,7 @@ class Outputs:
             channels, directory, self._runtime.tally, _unsent(directory), self._runtime.failed
         )
 
-    def _begin(
+    def _tell_what_is_active(
         self,
         settings: Settings,
         where: str,
@@ -246,6 +256,10 @@ class Outputs:
             f" class{'' if targets == 1 else 'es'}{hint}, {store}, metrics {where}, spans {spans},"
             f" log events {self.log_events}"
         )
+
+    def _begin(self) -> None:
+        """Say in the store and to the collector that this process audits from now on."""
+        settings = self._runtime.settings
         now = time.time_ns()
         span = Span(
             schema.PROCESS_SPAN,
@@ -257,7 +271,7 @@ class Outputs:
             {
                 "ws_audit.version": __version__,
                 "ws_audit.mode": settings.mode,
-                "ws_audit.targets": targets,
+                "ws_audit.targets": len(self._runtime.installer.targets),
                 "process.runtime.version": platform.python_version(),
                 "ws_audit.webhook": bool(settings.push_webhook),
                 "ws_audit.store.neighbours": settings.store_neighbours,
@@ -271,7 +285,6 @@ class Outputs:
         # In a moment the application may have started up, and set a provider to give it to.
         self._export.keep(span, urgent=False)
         self._coverage.begin(now)
-        self._push.resume()
 
     def _follow_parents(self) -> None:
         """Spans get parents as soon as somebody in this process makes spans at all."""
@@ -309,6 +322,7 @@ class Outputs:
         """After stop(): spans and incidents leave again (the store opens new segments itself)."""
         self._export.resume()
         self._push.resume()
+        self._serve(self.metrics, self._endpoint, self._runtime.say)
 
     def stop(self) -> None:
         """At exit: the last aggregate and coverage lines, then everything is let go."""
@@ -322,10 +336,33 @@ class Outputs:
         self._export.stop(max(0.0, deadline - time.monotonic()))
         self._push.stop(max(0.0, deadline - time.monotonic()))
 
+    def close(self) -> None:
+        """Disabled: nobody is to find yesterday's metrics, or a thread of ours."""
+        if self._endpoint is not None:
+            self._endpoint.close()
+
     def forget(self) -> None:
-        """After a fork; no I/O."""
-        for part in (self.violations, self._coverage, self._export, self._push, self.metrics):
+        """After a fork; no I/O: what the child needs is begun again when something happens."""
+        self.stale = True
+        self._dropped = 0
+        optional = (self._store, self._neighbours, self._endpoint)
+        for part in (
+            self._maker,
+            self.violations,
+            self._coverage,
+            self._export,
+            self._push,
+            self.metrics,
+            *(part for part in optional if part is not None),
+        ):
             part.forget()
+
+    def renew(self) -> None:
+        """In a forked child, when its first record is on its way: as after the start."""
+        if self.stale:
+            self.stale = False
+            self._serve(self.metrics, self._endpoint, self._runtime.say)
+            self._begin()
 
 
 def _resource(provider: Any) -> Resource:

@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ws_audit import schema
+from ws_audit.forks import imports
 from ws_audit.model import CONFIRMED, PROBABLE
 
 from .export import protocol
@@ -44,15 +45,17 @@ class LogEvents:
         self._resource = resource
         self._environ = dict(environ)
         self._exporter: Any = None
+        self._parents: Any = None
         self._logger: Any = None
         self._emitted: list[Any] = []
 
     def send(self, incident: dict[str, Any]) -> bool:
         """True once the exporter has confirmed it."""
-        from opentelemetry._logs import LogRecord, SeverityNumber
+        with imports:
+            from opentelemetry._logs import LogRecord, SeverityNumber
 
-        if self._logger is None:
-            self._build()
+            if self._logger is None:
+                self._build()
         severity = {CONFIRMED: SeverityNumber.FATAL, PROBABLE: SeverityNumber.WARN}.get(
             incident["severity"], SeverityNumber.INFO
         )
@@ -79,6 +82,12 @@ class LogEvents:
         batch, self._emitted = self._emitted, []
         result = self._exporter.export(batch)
         return getattr(result, "name", "") == "SUCCESS"
+
+    def forget(self) -> None:
+        """After a fork: an exporter of the child's own; the parent's is left untouched."""
+        self._parents = self._exporter or self._parents
+        self._exporter = self._logger = None
+        self._emitted = []
 
     def _build(self) -> None:
         from opentelemetry.sdk._logs import LoggerProvider, LogRecordProcessor

@@ -23,6 +23,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 from ws_audit import schema
+from ws_audit.forks import imports
 from ws_audit.intents import getrandbits, send_ids
 from ws_audit.model import Call, Creation, Span
 
@@ -126,10 +127,12 @@ class Export:
         self._make_exporter = make_exporter
         self._failed = failed
         self._exporter: SpanExporter | None = None
+        self._parents: SpanExporter | None = None
         self._clean: deque[Span] = deque()
         self._kept: deque[Span] = deque()  # violations and coverage: retried
         self._scope = InstrumentationScope(schema.SCOPE_NAME, None, schema.SCHEMA_URL)
         self._thread: threading.Thread | None = None
+        self._starting = threading.RLock()
         self._wake = threading.Event()
         self._hurry = threading.Event()  # somebody waits: no pause, whatever failed before
         self._busy = threading.Lock()
@@ -230,9 +233,17 @@ class Export:
     # -- sending -------------------------------------------------------------------------------
 
     def _start(self) -> None:
-        if self._thread is None and not self._stopping:
-            self._thread = threading.Thread(target=self._run, name="ws-audit-export", daemon=True)
-            self._thread.start()
+        if self._thread is not None or self._stopping:
+            return
+        with self._starting:  # the drain and the call path may both have the first
+            if self._thread is None:
+                thread = threading.Thread(target=self._run, name="ws-audit-export", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError as fault:  # no more threads: the next span tries again
+                    self._failed("export", fault)
+                else:
+                    self._thread = thread
 
     def _run(self) -> None:
         while not self._stopping:
@@ -267,7 +278,8 @@ class Export:
                     self._hand_over(self._readable(span))
                 return True
             if self._exporter is None and self._make_exporter is not None:
-                self._exporter = self._make_exporter()
+                with imports:
+                    self._exporter = self._make_exporter()
             if self._exporter is None:
                 return True
             readable = [self._readable(span) for span in batch]
@@ -314,9 +326,12 @@ class Export:
         """After a fork: what waited is the parent's, and gRPC channels do not survive."""
         self._clean.clear()
         self._kept.clear()
+        # Kept, for its destructor would wait for threads that are not here.
+        self._parents = self._exporter or self._parents
         self._exporter = None
         self._thread = None
         self._in_a_row = 0
+        self._starting = threading.RLock()
         self._wake = threading.Event()
         self._hurry = threading.Event()
         self._busy = threading.Lock()

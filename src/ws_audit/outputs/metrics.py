@@ -5,19 +5,20 @@ Why it exists: the alert rules and dashboards of this field read Prometheus. A s
 first, so what it shows is never older than the scrape.
 
 It must never let a label grow with users, connections or time, and every permitted
-violation series stands at 0 before the first violation.
+violation series stands at 0 before the first violation. A forked child begins at 0, with
+metrics of its own: the parent's hold the parent's counts, and locks that nobody may open.
 """
 
 from __future__ import annotations
 
 import os
 import platform
-import threading
 from typing import TYPE_CHECKING, Any, Final
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
 from ws_audit import schema
+from ws_audit.forks import Undivided
 from ws_audit.model import NONE, OTHER, VIOLATION, Call
 
 if TYPE_CHECKING:
@@ -50,20 +51,24 @@ class Metrics:
         self._fold_records = fold_records
         self._backlog, self._targets, self._cpu = backlog, targets, cpu_seconds
         self._latest = latest
-        self._lock = threading.RLock()
+        self._info = {"version": version, "mode": mode, "python": platform.python_version()}
+        self._multiprocess = "PROMETHEUS_MULTIPROC_DIR" in os.environ
+        self._lock = Undivided()
+        self._forked = self._stale = False  # stale: the metrics are still the parent's
+        self._begin({NONE, OTHER})
+        self._collector = _Collector(self)
+        self.registry.register(self._collector)
+
+    def _begin(self, managers: set[str]) -> None:
+        """Everything at 0, in objects and locks that nobody else has."""
+        self.own = CollectorRegistry()
         self._seen: Counts = {}
         self._cpu_seen = 0.0
         self._newest: dict[tuple[str, str], int] = {}  # of all managers
         self._managers: set[str] = set()
         self._pairs: set[tuple[str, str]] = set()
-        self._exemplars = "PROMETHEUS_MULTIPROC_DIR" not in os.environ
-        self.registry.register(_FoldFirst(self))  # registered first, so collected first
         self._declare()
-        info = {"version": version, "mode": mode, "python": platform.python_version()}
-        self._gauge(
-            "ws_audit_build_info", "The agent in this process.", tuple(info), "livemax"
-        ).labels(**info).set(1)
-        for manager in (NONE, OTHER):
+        for manager in managers:
             self.manager(manager)
 
     def _declare(self) -> None:
@@ -85,7 +90,7 @@ class Metrics:
             "Time a manager's outermost send took.",
             ("manager",),
             buckets=_BUCKETS,
-            registry=self.registry,
+            registry=self.own,
         )
         self._verdicts = counter(
             "ws_audit_verdicts", "Deliveries by verdict.", ("manager", "verdict")
@@ -150,22 +155,26 @@ class Metrics:
         for rule, severities in schema.PERMITTED.items():
             for severity in severities:
                 self._last.labels(rule, severity, "false").set(0)
+        gauge(
+            "ws_audit_build_info", "The agent in this process.", tuple(self._info), "livemax"
+        ).labels(**self._info).set(1)
 
     def _counter(self, name: str, text: str, labels: tuple[str, ...]) -> Counter:
-        return Counter(name, text, labels, registry=self.registry)
+        return Counter(name, text, labels, registry=self.own)
 
     def _gauge(self, name: str, text: str, labels: tuple[str, ...], mode: str) -> Gauge:
         return Gauge(
             name,
             text,
             labels,
-            registry=self.registry,
+            registry=self.own,
             multiprocess_mode=mode,  # type: ignore[arg-type]
         )
 
     def manager(self, manager: str) -> None:
         """Expose every series of a manager at 0, before anything happened."""
         with self._lock:
+            self._renew()
             if manager in self._managers:
                 return
             self._managers.add(manager)
@@ -184,17 +193,20 @@ class Metrics:
     def fold(self, record: Any) -> None:
         """One record: how long a send took."""
         if type(record) is Call:
-            self.manager(record.manager)
-            self._duration.labels(record.manager).observe(record.duration_ns / 1e9)
+            with self._lock:
+                self.manager(record.manager)
+                self._duration.labels(record.manager).observe(record.duration_ns / 1e9)
 
     def tick(self, now_ns: int) -> None:
         """The worker's periodic fold; only this one is a heartbeat."""
-        self.collect()
-        self._heartbeat.set(now_ns / 1e9)
+        with self._lock:
+            self.collect()
+            self._heartbeat.set(now_ns / 1e9)
 
     def collect(self) -> None:
         """Bring every series up to date with the tally."""
         with self._lock:
+            self._renew()
             total = self._tally.total()
             for key, amount in total.items():
                 delta = amount - self._seen.get(key, 0)
@@ -243,7 +255,7 @@ class Metrics:
         self.manager(manager)
         child = self._violations.labels(rule, severity, manager, "false")
         trace_id, time_ns = self._latest((rule, severity, manager))
-        if trace_id and self._exemplars:
+        if trace_id and not self._multiprocess:
             child.inc(delta, exemplar={"trace_id": trace_id})
         else:
             child.inc(delta)
@@ -259,15 +271,31 @@ class Metrics:
         self._pairs.add(pair)
         return event
 
-    def fold_for_scrape(self) -> None:
+    def scrape(self) -> Iterable[Metric]:
         """A scrape wants to see everything that has happened."""
         self._fold_records()
         self.collect()
+        return self.own.collect()
+
+    def serving(self) -> CollectorRegistry:
+        """A registry for our own endpoint: in a child a new one, the parent's may be locked."""
+        if self._forked:
+            self.registry = CollectorRegistry()
+            self.registry.register(self._collector)
+        return self.registry
 
     def forget(self) -> None:
         """After a fork: count from the child's own beginning."""
-        self._lock = threading.RLock()
-        self._seen = {}
+        self._forked = self._stale = True
+
+    def _renew(self) -> None:
+        """In a child, at the first need. In multiprocess mode prometheus_client does it itself."""
+        if self._stale:
+            self._stale = False
+            if self._multiprocess:
+                self._seen, self._cpu_seen = {}, 0.0
+            else:
+                self._begin(self._managers)
 
 
 def amount_of(total: Counts, up: str, label: str, down: str) -> int:
@@ -275,34 +303,14 @@ def amount_of(total: Counts, up: str, label: str, down: str) -> int:
     return total.get((up, label), 0) - total.get((down, label), 0)
 
 
-class _FoldFirst:
-    """A collector without metrics of its own: its turn is first, and brings the rest up to date."""
+class _Collector:
+    """All of them behind one registration, which outlives the metrics it stands for."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
 
     def describe(self) -> Iterable[Metric]:
-        return ()
+        return self._metrics.own.collect()  # only names and types are looked at
 
     def collect(self) -> Iterable[Metric]:
-        self._metrics.fold_for_scrape()
-        return ()
-
-
-def serve(registry: CollectorRegistry, host: str, first: int, last: int) -> int:
-    """Serve the registry on the first free port of the range; OSError if none is free."""
-    from prometheus_client import start_http_server
-
-    for port in range(first, last + 1):
-        try:
-            start_http_server(port, host, registry)
-        except OSError as error:
-            if port == last:
-                raise OSError(
-                    error.errno,
-                    f"WS_AUDIT_METRICS_ADDR: no free port in {host}:{first}-{last}"
-                    f" ({error.strerror or error}); widen the range or free a port",
-                ) from error
-        else:
-            return port
-    raise AssertionError("an empty range is refused by the settings")
+        return self._metrics.scrape()

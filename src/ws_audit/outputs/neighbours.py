@@ -40,3 +40,7 @@ class Neighbours:
 
     def tick(self, now_ns: int) -> None:
         """Nothing periodic."""
+
+    def forget(self) -> None:
+        """After a fork: the parent's sends are in the parent's ring."""
+        self._ring.clear()

@@ -16,6 +16,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from ws_audit.forks import imports
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -31,6 +33,7 @@ class Channel(Protocol):
     name: str
 
     def send(self, incident: dict[str, Any]) -> bool: ...
+    def forget(self) -> None: ...
 
 
 class Webhook:
@@ -44,7 +47,8 @@ class Webhook:
 
     def send(self, incident: dict[str, Any]) -> bool:
         """True on 2xx. Redirects are refused: incidents go where the operator said."""
-        from urllib import error, request
+        with imports:
+            from urllib import error, request
 
         class Stay(request.HTTPRedirectHandler):
             def redirect_request(self, *args: Any, **kwargs: Any) -> None:
@@ -62,6 +66,9 @@ class Webhook:
                 return 200 <= status < 300
         except (error.URLError, OSError, ValueError):
             return False
+
+    def forget(self) -> None:
+        """After a fork: nothing is kept open between two calls."""
 
 
 class Push:
@@ -166,10 +173,15 @@ class _Lane:
 
     def _start(self, *, catch_up: bool) -> None:
         if self._thread is None and not self._stopping:
-            self._thread = threading.Thread(
+            thread = threading.Thread(
                 target=self._run, args=(catch_up,), name="ws-audit-push", daemon=True
             )
-            self._thread.start()
+            try:
+                thread.start()
+            except RuntimeError as fault:  # no more threads: the next incident tries again
+                self._failed("push", fault)
+            else:
+                self._thread = thread
 
     def _run(self, catch_up: bool) -> None:
         if catch_up:
@@ -277,3 +289,6 @@ class _Lane:
         self._lock = threading.RLock()
         self._wake = threading.Event()
         self._thread = None
+        self._attempts = 0
+        self.down = False
+        self._channel.forget()

@@ -10,6 +10,7 @@ span current.
 
 from __future__ import annotations
 
+import secrets
 from typing import TYPE_CHECKING
 
 from ws_audit import schema
@@ -22,13 +23,17 @@ Attributes = dict[str, str | int | bool | float]
 
 
 class SpanMaker:
-    """Builds spans and findings for one process: its hash key and connection prefix."""
+    """Builds spans and findings for one process: its hash key, and a prefix for its ids."""
 
-    def __init__(self, hasher: Hasher, process: str, service: str, version: str) -> None:
+    def __init__(self, hasher: Hasher, service: str, version: str) -> None:
         self._hash = hasher
-        self._process = process
+        self._process = secrets.token_hex(4)
         self._service = service
         self._version = version
+
+    def forget(self) -> None:
+        """After a fork: ids go on counting there and here, so the prefix must differ."""
+        self._process = secrets.token_hex(4)
 
     def finding(self, delivery: Delivery) -> Finding:
         """A violation as incidents see it."""

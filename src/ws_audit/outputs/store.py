@@ -134,6 +134,10 @@ class Store:
                 except Exception as error:
                     self._remember(error)
 
+    def forget(self) -> None:
+        """After a fork: begin anew, even if the child's pid was an ancestor's once."""
+        self._pid = 0
+
     def _begin(self, pid: int) -> None:
         """Start over as this process, with new locks: a thread of the parent may hold the old.
 
