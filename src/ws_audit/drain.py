@@ -29,6 +29,11 @@ class Output(Protocol):
     def tick(self, now_ns: int) -> None: ...
 
 
+def ending() -> bool:
+    """Whether the interpreter is about to end."""
+    return not threading.main_thread().is_alive()
+
+
 class Drain:
     """A bounded ring of records and the thread that hands them to the outputs."""
 
@@ -149,7 +154,8 @@ class Drain:
             try:
                 self._prepare()
             except Exception as fault:
-                self._failed("drain", fault)
+                if not ending():  # else no wonder: modules can't be imported any more
+                    self._failed("drain", fault)
         while not self._stopping:
             self._wake.wait(self.INTERVAL)
             self._wake.clear()

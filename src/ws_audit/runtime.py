@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from .bindings import Bindings
 from .classify import Method, Target, event_names
-from .drain import Drain
+from .drain import Drain, ending
 from .forks import Undivided
 from .hooks.calls import CONNECTS, SENDS, SendHook
 from .hooks.factories import FactoryHook
@@ -293,10 +293,13 @@ class Runtime:
 
     def stop(self) -> None:
         """End the worker and write what is left (at exit, or disabled)."""
+        if self.outputs is None and ending():
+            return  # nothing was delivered: nothing worth being built, and waited for, now
         if self.outputs is not None and self.outputs.stale:
             if not self.tally.total():
                 return  # a forked child that has seen nothing has nothing to say
-            self.start_outputs()
+            with self._lock:
+                self.outputs.renew(serving=False)
         self.drain.stop()
         if self.outputs is not None:
             self.outputs.stop()

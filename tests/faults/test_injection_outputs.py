@@ -15,7 +15,7 @@ from tests.faults.harness import Agent
 from tests.faults.test_injection import FRAMES, BrokenError, Hub, bare, breaks, watched
 from ws_audit.identity import Hasher
 from ws_audit.incidents import Incidents
-from ws_audit.outputs import assembly, export, lines, segments, violations
+from ws_audit.outputs import assembly, endpoint, export, lines, segments, violations
 from ws_audit.outputs.coverage import Coverage
 from ws_audit.outputs.export import Export
 from ws_audit.outputs.metrics import Metrics
@@ -62,7 +62,7 @@ class Whole(Agent):
         self.folder = folder / "trace"
         self.exporter = Exporter()
         self.lines: list[dict[str, Any]] = []
-        monkeypatch.setattr(assembly.Endpoint, "open", lambda *where: "nowhere")
+        monkeypatch.setattr(endpoint.Endpoint, "open", lambda *where: "nowhere")
         monkeypatch.setattr(export, "otlp_wanted", lambda *which: which[1:] != ("LOGS",))
         monkeypatch.setattr(export, "span_exporter", lambda environ: self.exporter)
         monkeypatch.setattr(os, "write", self._write)

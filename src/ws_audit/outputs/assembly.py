@@ -357,11 +357,12 @@ class Outputs:
         ):
             part.forget()
 
-    def renew(self) -> None:
+    def renew(self, *, serving: bool = True) -> None:
         """In a forked child, when its first record is on its way: as after the start."""
         if self.stale:
             self.stale = False
-            self._serve(self.metrics, self._endpoint, self._runtime.say)
+            if serving:
+                self._serve(self.metrics, self._endpoint, self._runtime.say)
             self._begin()
 
 
