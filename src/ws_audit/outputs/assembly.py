@@ -271,7 +271,7 @@ class Outputs:
             {
                 "ws_audit.version": __version__,
                 "ws_audit.mode": settings.mode,
-                "ws_audit.targets": len(self._runtime.installer.targets),
+                "ws_audit.targets": len(self._runtime.installer),
                 "process.runtime.version": platform.python_version(),
                 "ws_audit.webhook": bool(settings.push_webhook),
                 "ws_audit.store.neighbours": settings.store_neighbours,
