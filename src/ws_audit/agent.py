@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _CONTROL_NS = 2_000_000_000
 _REFUSED = 500
+_WALKS = 4  # over all classes: as a server starts, and three times more in the seconds after
 
 
 class Agent:
@@ -43,6 +44,7 @@ class Agent:
         self.refused: dict[str, str] = {}  # classes that look like managers -> why they are none
         self._inside: list[tuple[str, ModuleType]] = []
         self._control_read = 0
+        self._walks = 0
         self._control_odd = False
         # Patches are in force while the application wants them and the control file allows it.
         self._enabled = self._allowed = self._active = True
@@ -161,8 +163,7 @@ class Agent:
         if runtime is None:
             return
         try:
-            for cls in discovery.local_classes({module.__name__ for module in modules}):
-                self.unknown(cls)
+            self._walks = _WALKS
             self._look_again(runtime)
             for module in modules:
                 runtime.singletons(module)
@@ -171,8 +172,16 @@ class Agent:
             runtime.failed("hooks", fault)
 
     def _look_again(self, runtime: Runtime) -> None:
-        """What became of the classes taken: methods attached since, subclasses made since."""
+        """What became of the classes taken: methods attached since, subclasses made since.
+
+        Shortly after the start, when an application sets itself up, also what is new in functions.
+        """
         try:
+            if self._walks:
+                self._walks -= 1
+                for cls in discovery.local_classes(self._scanned_names()):
+                    if cls not in runtime.installer:
+                        self.unknown(cls)
             for cls in runtime.installer.changed():
                 self.unknown(cls)
             for cls in discovery.subclasses(runtime.installer):
@@ -180,6 +189,14 @@ class Agent:
                     self.unknown(cls)
         except Exception as fault:
             runtime.failed("hooks", fault)
+
+    def _scanned_names(self) -> set[str]:
+        modules = list(sys.modules.values())
+        return {
+            module.__name__
+            for module in modules
+            if type(module) is ModuleType and self._scanned(module)
+        }
 
     def _scanned(self, module: ModuleType) -> bool:
         name = vars(module).get("__name__")

@@ -49,38 +49,40 @@ def local_classes(modules: Collection[str]) -> list[type]:
 
 def captured(functions: list[FunctionType]) -> list[str]:
     """Who still holds functions that were replaced: one text per bound method or module name."""
-    if not functions:
-        return []
-    wanted = {id(function): function for function in functions}
+    methods: list[MethodType] = []
     found: list[str] = []
-    # One walk over the heap for all of them.
-    for holder in gc.get_referrers(*functions):
+    # Two walks over the heap, however much there is to find.
+    for holder in gc.get_referrers(*functions) if functions else ():
         if type(holder) is MethodType:
-            function = holder.__func__
-            if id(function) in wanted:
-                where = _holder_of(holder)
-                found.append(f"{_name(function)} was kept as a bound method{where}")
-        elif type(holder) is dict and (holder.get("__spec__") is not None):
-            module = holder.get("__name__")
-            found.extend(
-                f"{_name(value)} was kept as {module}.{name}"
-                for name, value in list(holder.items())
-                if id(value) in wanted
-            )
-        if len(found) >= _SHOWN:
-            break
-    return sorted(found)
+            methods.append(holder)
+        else:
+            found += [
+                f"{_name(value)} was kept as {place}" for place, value in _places(holder, functions)
+            ]
+    kept = {
+        id(value): place
+        for holder in (gc.get_referrers(*methods) if methods else ())
+        for place, value in _places(holder, methods)
+    }
+    for method in methods:
+        where = f" in {kept[id(method)]}" if id(method) in kept else ""
+        found.append(f"{_name(method.__func__)} was kept as a bound method{where}")
+    return sorted(found)[:_SHOWN]
+
+
+def _places(holder: object, wanted: Iterable[Any]) -> list[tuple[str, Any]]:
+    """Under which names a module holds one of some objects; what else holds them has no name.
+
+    Other dictionaries may be keyed by what is not ours to tell.
+    """
+    if type(holder) is not dict or "__spec__" not in holder:
+        return []
+    known = {id(value) for value in wanted}
+    module = holder.get("__name__")
+    return [
+        (f"{module}.{name}", value) for name, value in list(holder.items()) if id(value) in known
+    ]
 
 
 def _name(function: Any) -> str:
     return f"{function.__module__}:{function.__qualname__}"
-
-
-def _holder_of(method: MethodType) -> str:
-    """Under which module's name; other holders may be keyed by what is not ours to tell."""
-    for holder in gc.get_referrers(method):
-        if type(holder) is dict and "__spec__" in holder:
-            for name, value in list(holder.items()):
-                if value is method:
-                    return f" in {holder.get('__name__')}.{name}"
-    return ""

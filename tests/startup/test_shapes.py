@@ -454,3 +454,52 @@ def test_a_method_put_in_the_place_of_a_hooked_one_is_hooked(app: Environment) -
         + ENDPOINT
     )
     assert app.audited(LATER).told == {"hooked": True, "seen": 1, "back": True}
+
+
+LIFESPAN = (
+    HEAD
+    + """
+import asyncio, contextlib
+
+@contextlib.asynccontextmanager
+async def lifespan(app):
+    class ConnectionManager:
+"""
+    + BODY.replace("\n", "\n    ")
+    + """
+    app.state.manager = ConnectionManager()
+    yield
+
+async def endpoint(websocket):
+    await converse(websocket, websocket.app.state.manager)
+
+app = Starlette(routes=[WebSocketRoute("/ws/{user_id}", endpoint)], lifespan=lifespan)
+"""
+)
+
+SERVED = """
+import asyncio, time
+from loopback import message, serving
+from telling import metric, told
+import chat
+
+async def main():
+    async with serving(chat.app) as url:
+        cls = type(chat.app.state.manager)
+        limit = time.monotonic() + 10
+        while not hasattr(cls.send_to_user, "__wrapped__") and time.monotonic() < limit:
+            await asyncio.sleep(0.05)
+        await message(url + "/ws/mallory")
+    told(seen=metric(
+        "ws_audit_verdicts_total",
+        manager="chat:lifespan.<locals>.ConnectionManager",
+        verdict="violation",
+    ))
+
+asyncio.run(main())
+"""
+
+
+def test_a_class_made_in_the_application_s_startup_is_hooked(app: Environment) -> None:
+    app.write(chat=LIFESPAN)
+    assert app.audited(SERVED).told == {"seen": 1}
