@@ -220,7 +220,7 @@ class Agent:
             self._prove()
             with self._lock:
                 self.scan()
-        runtime.start_outputs()
+        runtime.start_outputs(serving=True)
         runtime.drain.start()
 
     def _prove(self) -> None:

@@ -22,7 +22,7 @@ from .drain import Drain, ending
 from .forks import Undivided
 from .hooks.calls import CONNECTS, SENDS, SendHook
 from .hooks.factories import FactoryHook
-from .hooks.guard import Application, Hook, Switch
+from .hooks.guard import Application, Hook, Rewrite, Switch
 from .hooks.install import Installer
 from .hooks.instances import Created, CreateHook
 from .intents import Intents
@@ -158,6 +158,10 @@ class Runtime:
         """Hook a framework's function."""
         self.installer.function(module, path, hook)
 
+    def patch_arguments(self, module: ModuleType, name: str, rewrite: Rewrite) -> None:
+        """Hook a framework's function that gets what we look for as an argument."""
+        self.installer.arguments(module, name, rewrite)
+
     def _hook(self, cls: type, function: FunctionType, method: Method, static: bool) -> Hook:
         if method.kind == CREATE:
             return CreateHook(function, method, self.created)
@@ -203,25 +207,37 @@ class Runtime:
             self.failed("outputs", fault)
         return wrap(application, self.sink, self.serving, self.failed)
 
+    def stopping(self) -> None:
+        """The server begins to stop and may be ended before it is through."""
+        if self.outputs is not None:
+            self.drain.fold()
+            self.outputs.checkpoint()
+
     def stopped_serving(self) -> None:
         """The server is through with its connections; the process may end without a word."""
         if self.outputs is not None:
             self.drain.fold()
             self.outputs.last_words()
 
-    def start_outputs(self) -> None:
-        """Stage 2: build the ways out, once; in a forked child they begin again."""
+    def start_outputs(self, *, serving: bool = False) -> None:
+        """Stage 2: build the ways out, once; in a forked child they begin again.
+
+        The metrics endpoint opens where a server has taken the application, and in its
+        children, not in an arbiter that has imported an application which sends at once.
+        """
         with self._lock:
             if self.outputs is None:
                 from .outputs.assembly import Outputs
 
-                self.outputs = Outputs(self)
+                self.outputs = Outputs(self, serving=serving)
                 self.sink.violations = self.outputs.violations
                 self.drain.outputs([*self.outputs.all(), self], self._begun, self.start_outputs)
                 for line in self.outputs.notes:
                     self.say(line)
             else:
                 self.outputs.renew()
+                if serving:
+                    self.outputs.serve()
 
     def fold(self, record: object) -> None:
         """Nothing from records."""

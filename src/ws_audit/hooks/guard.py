@@ -370,3 +370,27 @@ def _receiving(receive: Receive, traffic: Traffic[Any], switch: Switch, failed: 
         return message
 
     return receive_message
+
+
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+Rewrite = Callable[[tuple[Any, ...], dict[str, Any]], Arguments]
+
+
+def rewriting(
+    function: FunctionType, rewrite: Rewrite, switch: Switch, failed: Failed
+) -> FunctionType:
+    """A server's function, called with what `rewrite` makes of its arguments.
+
+    For those few that get the application as an argument and keep it out of reach.
+    """
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if switch.on:
+            try:
+                args, kwargs = rewrite(args, kwargs)
+            except Exception as fault:
+                failed("sink", fault)
+        return function(*args, **kwargs)
+
+    wrapper: Any = functools.wraps(function)(call)
+    return cast("FunctionType", wrapper)

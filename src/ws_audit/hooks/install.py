@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import wrapt
 
-from .guard import Failed, Hook, Switch, around, wrappable
+from .guard import Failed, Hook, Rewrite, Switch, around, rewriting, wrappable
 
 if TYPE_CHECKING:
     from ws_audit.classify import Method, Target
@@ -182,6 +182,16 @@ class Installer:
         if isinstance(original, FunctionType) and wrappable(original):
             return around(original, hook, self._switch, self._failed)
         return self._foreign(original, hook)
+
+    def arguments(self, module: ModuleType, name: str, rewrite: Rewrite) -> None:
+        """Change what a server's function is given: it gets the application as an argument."""
+        function = getattr(module, name)
+        ours = next((patch for patch in self._patches if patch.wrapper is function), None)
+        if ours is not None:
+            self._patches.append(Patch(module, name, ours.original, ours.wrapper))
+        else:
+            wrapper = rewriting(function, rewrite, self._switch, self._failed)
+            self._put(module, name, function, wrapper)
 
     def _foreign(self, original: Any, hook: Hook) -> Any:
         """Compiled functions and callable objects keep their nature behind wrapt's proxy."""

@@ -25,11 +25,11 @@ from ws_audit.identity import Hasher
 from ws_audit.intents import getrandbits
 from ws_audit.model import Span
 
-from . import events, export
+from . import events, export, multiprocess
 from .coverage import Coverage
 from .endpoint import Endpoint
 from .export import Export
-from .metrics import Metrics
+from .metrics import Metrics, NoMetrics
 from .neighbours import Neighbours
 from .push import Channel, Push, Webhook
 from .spans import SpanMaker
@@ -48,7 +48,9 @@ if TYPE_CHECKING:
 class Outputs:
     """All ways out of one process. `notes` are the lines to say once, at the start."""
 
-    def __init__(self, runtime: Runtime, environ: Mapping[str, str] = os.environ) -> None:
+    def __init__(
+        self, runtime: Runtime, *, serving: bool, environ: Mapping[str, str] = os.environ
+    ) -> None:
         settings = runtime.settings
         self.notes: list[str] = []
         self._dropped = 0  # lines the store had lost at the last flush
@@ -91,7 +93,9 @@ class Outputs:
         self._endpoint = (
             Endpoint(address.host, address.first, address.last) if address is not None else None
         )
-        self.metrics, where = self._metrics(settings)
+        self._serving = serving  # a server has taken the application, here or in the parent
+        self.metrics = self._metrics(settings)
+        where = self._where(self.notes.append)
         for label in runtime.managers.known:
             self.metrics.manager(label)
         self._coverage = Coverage(runtime.tally, self._store, keep)
@@ -190,9 +194,15 @@ class Outputs:
                 self.notes.append(f"hashes hold for this process only: {error}")
         return secrets.token_hex(32)
 
-    def _metrics(self, settings: Settings) -> tuple[Metrics, str]:
+    def _metrics(self, settings: Settings) -> Metrics | NoMetrics:
         runtime = self._runtime
-        metrics = Metrics(
+        if multiprocess.active() and not os.access(multiprocess.directory(), os.W_OK | os.X_OK):
+            self.notes.append(
+                f"no metrics: {multiprocess.DIRECTORY}={multiprocess.directory()} is no directory"
+                " this process can write to; create it before the server starts"
+            )
+            return NoMetrics()
+        return Metrics(
             CollectorRegistry() if self._endpoint is not None else None,
             runtime.tally,
             runtime.drain.fold,
@@ -203,18 +213,27 @@ class Outputs:
             __version__,
             settings.mode,
         )
-        return metrics, self._serve(metrics, self._endpoint, self.notes.append)
 
-    @staticmethod
-    def _serve(metrics: Metrics, endpoint: Endpoint | None, say: Callable[[str], None]) -> str:
-        """Open the metrics endpoint, if there is to be one; where they are from then on."""
-        if endpoint is None:
+    def _where(self, say: Callable[[str], None]) -> str:
+        """Where the metrics are from now on; opens the endpoint, if there is to be one."""
+        if isinstance(self.metrics, NoMetrics):
+            return "not kept"
+        if self._endpoint is None:
             return "in the default registry"
+        if not self._serving:
+            return "served as soon as a server takes the application"
         try:
-            return endpoint.open(metrics.serving())
+            return self._endpoint.open(self.metrics.serving())
         except OSError as error:
-            say(f"metrics are not served: {error.strerror or error}")
+            others = "; another worker's page has these, too" if multiprocess.active() else ""
+            say(f"metrics are not served: {error.strerror or error}{others}")
             return "not served"
+
+    def serve(self) -> None:
+        """A server takes the application, maybe not the first one of this process."""
+        if not self._serving:
+            self._serving = True
+            self._runtime.say(f"metrics {self._where(self._runtime.say)}")
 
     def _pusher(self, settings: Settings, resource: Resource, environ: Mapping[str, str]) -> Push:
         channels: list[Channel] = []
@@ -311,6 +330,13 @@ class Outputs:
     LAST_SECONDS = 3.0  # how long a dead collector or webhook may hold up the process's end
     PATIENCE = 30.0
 
+    def checkpoint(self) -> None:
+        """What can be written without waiting for anybody but the disk."""
+        self.violations.flush()
+        self._coverage.write(time.time_ns(), final=True)
+        if self._store is not None:
+            self._store.sync()
+
     def last_words(self) -> None:
         """What must be out before the process may end; it may also go on."""
         self.violations.flush()
@@ -322,7 +348,7 @@ class Outputs:
         """After stop(): spans and incidents leave again (the store opens new segments itself)."""
         self._export.resume()
         self._push.resume()
-        self._serve(self.metrics, self._endpoint, self._runtime.say)
+        self._where(self._runtime.say)
 
     def stop(self) -> None:
         """At exit: the last aggregate and coverage lines, then everything is let go."""
@@ -362,7 +388,7 @@ class Outputs:
         if self.stale:
             self.stale = False
             if serving:
-                self._serve(self.metrics, self._endpoint, self._runtime.say)
+                self._where(self._runtime.say)
             self._begin()
 
 

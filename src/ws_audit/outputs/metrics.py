@@ -11,15 +11,17 @@ metrics of its own: the parent's hold the parent's counts, and locks that nobody
 
 from __future__ import annotations
 
-import os
 import platform
 from typing import TYPE_CHECKING, Any, Final
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.registry import Collector
 
 from ws_audit import schema
 from ws_audit.forks import Undivided
 from ws_audit.model import NONE, OTHER, VIOLATION, Call
+
+from . import multiprocess
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -52,7 +54,8 @@ class Metrics:
         self._backlog, self._targets, self._cpu = backlog, targets, cpu_seconds
         self._latest = latest
         self._info = {"version": version, "mode": mode, "python": platform.python_version()}
-        self._multiprocess = "PROMETHEUS_MULTIPROC_DIR" in os.environ
+        self._multiprocess = multiprocess.active()
+        self._undertaker = multiprocess.Undertaker(multiprocess.directory())
         self._lock = Undivided()
         self._forked = self._stale = False  # stale: the metrics are still the parent's
         self._begin({NONE, OTHER})
@@ -155,9 +158,10 @@ class Metrics:
         for rule, severities in schema.PERMITTED.items():
             for severity in severities:
                 self._last.labels(rule, severity, "false").set(0)
-        gauge(
+        self._build = gauge(
             "ws_audit_build_info", "The agent in this process.", tuple(self._info), "livemax"
-        ).labels(**self._info).set(1)
+        )
+        self._build.labels(**self._info).set(1)
 
     def _counter(self, name: str, text: str, labels: tuple[str, ...]) -> Counter:
         return Counter(name, text, labels, registry=self.own)
@@ -202,6 +206,8 @@ class Metrics:
         with self._lock:
             self.collect()
             self._heartbeat.set(now_ns / 1e9)
+        if self._multiprocess:
+            self._undertaker.tick()
 
     def collect(self) -> None:
         """Bring every series up to date with the tally."""
@@ -279,6 +285,8 @@ class Metrics:
 
     def serving(self) -> CollectorRegistry:
         """A registry for our own endpoint: in a child a new one, the parent's may be locked."""
+        if self._multiprocess:
+            return multiprocess.page(_UpToDate(self))
         if self._forked:
             self.registry = CollectorRegistry()
             self.registry.register(self._collector)
@@ -294,6 +302,7 @@ class Metrics:
             self._stale = False
             if self._multiprocess:
                 self._seen, self._cpu_seen = {}, 0.0
+                self._build.labels(**self._info).set(1)
             else:
                 self._begin(self._managers)
 
@@ -301,6 +310,36 @@ class Metrics:
 def amount_of(total: Counts, up: str, label: str, down: str) -> int:
     """A gauge from two counters: how many came minus how many went."""
     return total.get((up, label), 0) - total.get((down, label), 0)
+
+
+class NoMetrics:
+    """In their place if they cannot be kept: the other ways out go on."""
+
+    def manager(self, manager: str) -> None:
+        """Nothing."""
+
+    def fold(self, record: Any) -> None:
+        """Nothing."""
+
+    def tick(self, now_ns: int) -> None:
+        """Nothing."""
+
+    def collect(self) -> None:
+        """Nothing."""
+
+    def forget(self) -> None:
+        """Nothing."""
+
+
+class _UpToDate(Collector):
+    """No metrics of its own: its turn is first, and what this process counts is in its files."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterable[Metric]:
+        self._metrics.scrape()
+        return ()
 
 
 class _Collector:

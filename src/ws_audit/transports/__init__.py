@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One file per framework: where connections begin, messages leave and users are known.
+"""One file per server and framework: where connections begin, messages leave and users are known.
 
 Each transport module has `install(module, patch)`, called once its framework's module has
 executed. `HOOKS` names those modules; the ones in `SERVERS` mean that something is about to
@@ -11,10 +11,18 @@ from __future__ import annotations
 from typing import Final
 
 SERVERS: Final = {
+    "daphne.server": "ws_audit.transports.daphne",
+    "granian.asgi": "ws_audit.transports.granian",
+    "gunicorn.workers.gasgi": "ws_audit.transports.gunicorn",
+    "hypercorn.asyncio.run": "ws_audit.transports.hypercorn",
     "uvicorn.config": "ws_audit.transports.uvicorn",
     "starlette.testclient": "ws_audit.transports.testclient",
 }
 INSIDE: Final = {
+    "granian.server.embed": "ws_audit.transports.granian",
+    "granian.server.mp": "ws_audit.transports.granian",
+    "granian.server.mt": "ws_audit.transports.granian",
+    "hypercorn.asyncio": "ws_audit.transports.hypercorn",
     "uvicorn.server": "ws_audit.transports.uvicorn",
     "starlette.websockets": "ws_audit.transports.starlette",
     "fastapi.dependencies.utils": "ws_audit.transports.fastapi",

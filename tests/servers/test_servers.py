@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every server and process model: the seeded leak is found, and all counts are the clients'."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.servers.stage import Stage
+
+UVICORN = ("python", "-m", "uvicorn", "chat:app", "--port", "PORT", "--log-level", "warning")
+GUNICORN = ("python", "-m", "gunicorn", "chat:app", "-b", "127.0.0.1:PORT", "-w", "2")
+HYPERCORN = ("python", "-m", "hypercorn", "chat:app", "-b", "127.0.0.1:PORT")
+GRANIAN = ("python", "-m", "granian", "chat:app", "--interface", "asgi", "--port", "PORT")
+WORKERS = "uvicorn_worker.UvicornWorker"
+
+# How it is started -> by how many workers it serves.
+SERVERS = {
+    "uvicorn": (UVICORN, 1),
+    "uvicorn, 2 workers": ((*UVICORN, "--workers", "2"), 2),
+    "script": (("python", "script.py", "PORT"), 1),
+    "gunicorn": ((*GUNICORN, "-k", WORKERS), 2),
+    "gunicorn, preloaded": ((*GUNICORN, "-k", WORKERS, "--preload"), 2),
+    "gunicorn's own": ((*GUNICORN, "-k", "asgi"), 2),
+    "hypercorn": (HYPERCORN, 1),
+    "hypercorn, 2 workers": ((*HYPERCORN, "-w", "2"), 2),
+    "hypercorn, in one process": ((*HYPERCORN, "-w", "0"), 1),
+    # Its supervisor imports the application, to know which files to watch.
+    "hypercorn, reloading": ((*HYPERCORN, "--reload"), 1),
+    "daphne": (("python", "-m", "daphne", "-b", "127.0.0.1", "-p", "PORT", "chat:app"), 1),
+    "granian": (GRANIAN, 1),
+    "granian, 2 workers": ((*GRANIAN, "--workers", "2"), 2),
+}
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_a_leak_is_found_and_counted_as_the_clients_saw_it(stage: Stage, name: str) -> None:
+    words, workers = SERVERS[name]
+    with stage.serve(*words, workers=workers) as server:
+        pids = server.talk_to_all(workers)
+        assert len(pids) == workers
+        pages = server.pages()
+        assert len(pages) == workers
+        server.assert_counts(pages)
+        for page in pages:
+            assert page.total("ws_audit_instances_created_total") == 1
+            assert page.total("ws_audit_instances_alive") == 1
+        code = server.stop()
+    assert code in (0, -signal.SIGTERM), server.said()
+    server.assert_quiet(workers)
+    # A supervisor or arbiter has no store, no port and no start line of its own.
+    assert server.writers() == pids
+    server.assert_reviewed()
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_clients_that_are_still_there_and_ctrl_c(stage: Stage, name: str) -> None:
+    """The terminal signals the whole group, and a client has not gone."""
+    words, workers = SERVERS[name]
+    with stage.serve(*words, workers=workers) as server, server.connected("bob"):
+        server.talk("carol")
+        server.interrupt()
+        server.process.wait(20)
+    server.assert_quiet(workers)
+    server.assert_reviewed()
+
+
+def test_an_arbiter_that_sends_while_it_imports_takes_no_port(stage: Stage) -> None:
+    words = [word.replace("chat:app", "eager:app") for word in GUNICORN]
+    with stage.serve(*words, "-k", WORKERS, "--preload") as server:
+        # The arbiter has something to write; the endpoints are the workers'.
+        pids = server.talk_to_all(2)
+        pages = server.pages()
+        assert len(pages) == 2
+        server.assert_counts(pages)
+        assert "metrics served as soon as a server takes the application" in server.starts()[0]
+        assert server.said().count("metrics http://127.0.0.1:") == 2
+        server.stop()
+    assert server.writers() == {server.process.pid} | pids
+    server.assert_reviewed()
