@@ -21,9 +21,10 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from . import bootstrap, discovery, settings, transports
-from .classify import Refused, Target, classes_of, classify, is_realtime
+from .classify import Refused, Target, classes_of, classify
 from .declared import Declared
 from .factories import factories_of
+from .signs import is_realtime
 
 if TYPE_CHECKING:
     from .runtime import Runtime

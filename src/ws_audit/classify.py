@@ -20,25 +20,48 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from . import naming
 from .model import BIND, BROADCAST, CREATE, RECEIVE, SEND, UNBIND
+from .signs import (
+    CLIENT,
+    EMITS,
+    FORWARDS,
+    LASTS,
+    MAYBE,
+    QUEUES,
+    SENDS,
+    SOCKET,
+    Signs,
+    has_realtime_base,
+    is_class,
+    plain_function,
+    signs_of,
+    words,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
-    from typing import TypeGuard
+    from collections.abc import Iterable, Mapping
 
 _MANAGER: Final = re.compile(naming.MANAGER_CLASS)
+_LIVE: Final = re.compile(naming.LIVE_CLASS)
 _MAYBE: Final = re.compile(naming.MAYBE_CLASS)
+_OTHER: Final = re.compile(naming.OTHER_MEDIUM)
+_SUBSCRIBE: Final = re.compile(naming.SUBSCRIBE_METHOD)
+_TO_ALL: Final = re.compile(naming.TO_ALL)
 _NEVER: Final = re.compile(naming.NOT_MANAGER_CLASS)
-_METHODS: Final = tuple(
-    (kind, re.compile(pattern, re.IGNORECASE))
-    for kind, pattern in (
-        (UNBIND, naming.UNBIND_METHOD),
-        (BIND, naming.BIND_METHOD),
-        (RECEIVE, naming.RECEIVE_METHOD),
-        (BROADCAST, naming.BROADCAST_METHOD),
-        (SEND, naming.SEND_METHOD),
+# Names are matched from their beginning, in lower case, with their words apart. One pattern
+# for all kinds, because each class of an application is asked for each of its names.
+_METHODS: Final = re.compile(
+    "|".join(
+        f"(?P<{kind}>{pattern})"
+        for kind, pattern in (
+            (UNBIND, naming.UNBIND_METHOD),
+            (BIND, naming.BIND_METHOD),
+            (RECEIVE, naming.RECEIVE_METHOD),
+            (BROADCAST, naming.BROADCAST_METHOD),
+            (SEND, naming.SEND_METHOD),
+        )
     )
 )
-_BIND_WITH_SOCKET: Final = re.compile(naming.BIND_WITH_SOCKET, re.IGNORECASE)
+_BIND_WITH_SOCKET: Final = re.compile(naming.BIND_WITH_SOCKET)
 _EMIT: Final = re.compile(r"_?emit", re.IGNORECASE)
 _DIRECT: Final = re.compile(naming.DIRECT_METHOD, re.IGNORECASE)
 _EXCLUDED: Final = re.compile(naming.EXCLUDED, re.IGNORECASE)
@@ -47,7 +70,6 @@ _SOCKET: Final = re.compile(naming.SOCKETS, re.IGNORECASE)
 _SOCKET_TYPE: Final = re.compile(
     r"\b(WebSocket|WebSocketServerProtocol|ServerConnection|WebSocketResponse)\b"
 )
-_WORDS: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _NAME: Final = re.compile(r"[A-Za-z_]\w*")
 _CO_VARARGS: Final = 0x04
 _DECORATORS: Final = 10  # one above the other; more is somebody's mistake, or a circle
@@ -70,8 +92,15 @@ NO_SEND: Final = (
     " broadcast, ...); if one of its methods sends, name class and method in a [[manager]] table"
 )
 NOT_REALTIME: Final = (
-    "its module imports no real-time library (fastapi, starlette, websockets, socketio, ...) and"
-    f" none of its methods says that it takes a WebSocket; {_NAME_IT}"
+    "nothing in its module is real-time (a WebSocket, websockets, socketio, sse, ...) and none of"
+    f" its methods handles a WebSocket; {_NAME_IT}"
+)
+ITS_A_CLIENT: Final = (
+    f"it asks another server for its socket: a client, not who serves clients; {_NAME_IT}"
+)
+OTHER: Final = (
+    "its name speaks of something else (mail, database, broker, metrics, tasks, ...) and none of"
+    f" its methods handles a WebSocket; {_NAME_IT}"
 )
 NO_CONNECT: Final = (
     "it sends, but neither does its name speak of connections (ConnectionManager, ...Hub,"
@@ -122,19 +151,15 @@ class Refused(NamedTuple):
     near: bool
 
 
-def words(name: str) -> str:
-    """A name in lower case with its words apart, whatever the style it is written in."""
-    return _WORDS.sub("_", name).lower()
-
-
 @lru_cache(maxsize=4096)  # classes of a module share their names
 def method_kind(name: str) -> str | None:
     """The hook kind a method's name suggests; a direct method is a send, whatever its verb."""
     name = words(name)
-    for kind, pattern in _METHODS:
-        if pattern.search(name):
-            return SEND if kind == BROADCAST and _DIRECT.search(name) else kind
-    return None
+    match = _METHODS.match(name)
+    if match is None:
+        return None
+    kind = match.lastgroup
+    return SEND if kind == BROADCAST and _DIRECT.search(name) else kind
 
 
 def parameters(kind: str, method: str, names: Iterable[tuple[str, str]]) -> Parameters:
@@ -172,40 +197,169 @@ def parameters(kind: str, method: str, names: Iterable[tuple[str, str]]) -> Para
 def classify(cls: type, realtime: bool) -> Target | Refused:
     """Decide whether a class is a manager.
 
-    `realtime` says whether its module showed a sign of real-time code (see is_realtime).
+    `realtime` says whether its module showed a sign of real-time code (see signs.is_realtime).
     """
     short = words(cls.__name__)
+    base = has_realtime_base(cls)
+    kinds = {method_kind(name) for name in cls.__dict__ if name[:2] != "__"}
+    near = (
+        base
+        or SEND in kinds
+        or BROADCAST in kinds
+        or _MANAGER.search(short) is not None
+        or _MAYBE.search(short) is not None
+    )
+    refusal = "" if base else _refusal(cls, short)
+    # In modules that show nothing, most classes need no closer look.
+    inherits = len(cls.__mro__) > 2 and _inherits_manager(cls)
+    if refusal or not (near or realtime or inherits or RECEIVE in kinds):
+        return Refused(cls.__module__, cls.__qualname__, refusal or NO_SEND, near)
     methods = tuple(own_methods(cls))
-    kinds = {method.kind for method in methods}
-    delivers = SEND in kinds or BROADCAST in kinds
-    manager = _MANAGER.search(short) is not None
-    maybe = manager or _MAYBE.search(short) is not None
-    reason = _refusal(cls, short)
-    taken = ""
+    look = _Look(cls, short, realtime, base, inherits, methods)
+    reason = look.reason()
     if reason:
-        pass
-    elif not delivers and not (kinds & {RECEIVE, BIND} and _inherits_manager(cls)):
-        reason = NO_SEND
-    elif manager:
-        taken = f"name {cls.__name__!r} speaks of live connections and it has a send method"
-    elif not (realtime or _mentions_socket(cls)):
-        reason = NOT_REALTIME
-    elif maybe:
-        taken = f"name {cls.__name__!r} in a real-time module and it has a send method"
-    elif BIND in kinds:
-        taken = "has a connect-like and a send-like method in a real-time module"
-    elif _inherits_manager(cls):
-        taken = "subclass of a manager class"
-    else:
-        reason = NO_CONNECT
-    if taken:
-        return Target(cls.__module__, cls.__qualname__, taken, methods)
-    return Refused(cls.__module__, cls.__qualname__, reason, maybe or delivers)
+        return Target(cls.__module__, cls.__qualname__, reason, (*methods, *look.unnamed))
+    return Refused(cls.__module__, cls.__qualname__, look.refusal(), near)
+
+
+class _Look:
+    """One class, and what there is to be seen of it."""
+
+    def __init__(
+        self,
+        cls: type,
+        short: str,
+        realtime: bool,
+        base: bool,
+        inherits: bool,
+        methods: tuple[Method, ...],
+    ) -> None:
+        self._cls = cls
+        self._short = short
+        self._realtime = realtime
+        self._base = base
+        self._methods = methods
+        self._kinds = {method.kind for method in methods}
+        self._other = _OTHER.search(short) is not None
+        self._inherits = inherits
+        functions = dict(_functions(cls))
+        self._signs = signs_of(functions.items())
+        self._sockets = (
+            self._signs.all & SOCKET != 0
+            or (realtime and self._signs.all & MAYBE != 0)
+            or _mentions_socket(functions.values())
+        )
+        # Methods no name tells: what they do is give a message to a socket.
+        self.unnamed: tuple[Method, ...] = ()
+        if self._sockets or base:
+            self.unnamed = tuple(_unnamed(cls, functions, self._signs, {m.name for m in methods}))
+        self._delivers = bool(self._kinds & {SEND, BROADCAST}) or bool(self.unnamed)
+
+    def reason(self) -> str:
+        """Why it is a manager; empty if it is none."""
+        if _speaks(self._short) and (self._delivers or self._registers()):
+            return (
+                f"name {self._cls.__name__!r} speaks of live connections and it sends or registers"
+            )
+        if self._inherits and (self._delivers or self._kinds & {BIND, RECEIVE}):
+            return "subclass of a manager class"
+        if self._base and self._kinds | {method.kind for method in self.unnamed} != {CREATE}:
+            return "subclass of a framework's own consumer, handler or namespace"
+        if self._signs.all & CLIENT:
+            return ""
+        if self._sockets and self._delivers:
+            return "it handles sockets and has a method that sends"
+        if any(method.kind == RECEIVE and method.parameters.socket for method in self._methods):
+            return "it is given messages together with the socket they came from"
+        if not (self._realtime and self._kinds & {SEND, BROADCAST}):
+            return ""
+        if self._signs.all & FORWARDS:
+            return "hands messages on to a manager, in a real-time module"
+        return "" if self._other else self._realtime_reason()
+
+    def _realtime_reason(self) -> str:
+        """Of a class that sends, in a real-time module, and shows no socket."""
+        if _MAYBE.search(self._short):
+            return f"name {self._cls.__name__!r} in a real-time module and it has a send method"
+        for method in self._methods:
+            named = method.parameters
+            if method.kind == BIND and self._takes_something(method.name):
+                return "has a connect-like and a send-like method in a real-time module"
+            if method.kind == CREATE and named.recipient:
+                return "is made for one user and sends, in a real-time module"
+            if method.kind == SEND and named.recipient and _DIRECT.search(words(method.name)):
+                return "sends to a user, in a real-time module"
+        for name, signs in self._signs.by_method.items():
+            if signs & QUEUES and _SUBSCRIBE.search(words(name)):
+                return "hands out queues and fills them, in a real-time module"
+        return ""
+
+    def _takes_something(self, name: str) -> bool:
+        value = self._cls.__dict__[name]
+        function = plain_function(value)
+        return function is not None and len(given(value, function)) > 0
+
+    def _registers(self) -> bool:
+        """Whether a connection is given to it, or there is no doubt what it connects."""
+        return BIND in self._kinds and (
+            _LIVE.search(self._short) is not None
+            or any(
+                method.kind == BIND and method.parameters.socket is not None
+                for method in self._methods
+            )
+        )
+
+    def refusal(self) -> str:
+        """Why it is none."""
+        if not self._delivers:
+            return NO_SEND
+        if self._signs.all & CLIENT:
+            return ITS_A_CLIENT
+        if self._other:
+            return OTHER
+        return NO_CONNECT if self._realtime else NOT_REALTIME
+
+
+@lru_cache(maxsize=4096)
+def _speaks(short: str) -> bool:
+    """Whether a class's name speaks of live connections, and not of a database's."""
+    return _MANAGER.search(short) is not None and (
+        _LIVE.search(short) is not None or _OTHER.search(short) is None
+    )
+
+
+def _functions(cls: type) -> Iterable[tuple[str, FunctionType]]:
+    for name, value in list(cls.__dict__.items()):
+        function = plain_function(value)
+        if function is not None:
+            yield name, undecorated(function)
+
+
+def _unnamed(
+    cls: type, functions: Mapping[str, FunctionType], signs: Signs, named: Iterable[str]
+) -> Iterable[Method]:
+    """Methods that give a message to a socket under a name that no rule knows.
+
+    Whom such a method names may be the sender as well, as in `play(player_id, card)`: only a
+    name like `tell_user` makes the parameter a recipient.
+    """
+    for name in functions.keys() - named:
+        found = signs.by_method[name]
+        if not found & (SENDS | EMITS) or found & LASTS or name.startswith("__"):
+            continue
+        kind = BROADCAST if _TO_ALL.search(words(name)) else SEND
+        meant = parameters(kind, name, given(cls.__dict__[name], functions[name]))
+        if meant.socket is None and meant.payload is not None:
+            if not _DIRECT.search(words(name)):
+                meant = meant._replace(recipient=None)
+            yield Method(name, kind, meant)
 
 
 def _refusal(cls: type, short: str) -> str:
     """Why a class is no manager whatever its methods; empty if it may be one."""
-    if _NEVER.search(short):
+    if _NEVER.search(short) or any(
+        base.__module__.partition(".")[0] == "unittest" for base in cls.__mro__[1:-1]
+    ):
         return DOUBLE
     if _is_interface(cls):
         return INTERFACE
@@ -219,34 +373,12 @@ def classes_of(module: ModuleType) -> list[type]:
     return list(found.values())
 
 
-def is_class(value: object) -> TypeGuard[type]:
-    """Whether a value is a class, without asking the value."""
-    return issubclass(type(value), type)
-
-
 def _collect(names: Mapping[str, Any], module: str, found: dict[int, type], depth: int) -> None:
     for value in list(names.values()):
         if is_class(value) and value.__module__ == module and id(value) not in found:
             found[id(value)] = value
             if depth < 3:
                 _collect(value.__dict__, module, found, depth + 1)
-
-
-def is_realtime(module: ModuleType, taken: Collection[type] = ()) -> bool:
-    """Whether a module's names show real-time code: a framework's, or a class already taken."""
-    for value in list(vars(module).values()):
-        owner: object = None
-        if type(value) is ModuleType:  # not a lazy one, which a look would load
-            owner = value.__name__
-        elif type(value) is FunctionType:
-            owner = value.__module__
-        elif is_class(value):
-            if value in taken:
-                return True
-            owner = value.__module__
-        if type(owner) is str and owner.partition(".")[0] in naming.REALTIME_MODULES:
-            return True
-    return False
 
 
 def event_names(module: ModuleType) -> set[str]:
@@ -289,17 +421,10 @@ def own_methods(cls: type) -> Iterable[Method]:
         kind = method_kind(name)
         if kind is not None:
             yield Method(name, kind, parameters(kind, name, given(value, function)))
-        elif _BIND_WITH_SOCKET.search(name):
+        elif _BIND_WITH_SOCKET.match(words(name)):
             meant = parameters(BIND, name, given(value, function))
             if meant.socket is not None and meant.recipient is not None:
                 yield Method(name, BIND, meant)
-
-
-def plain_function(value: object) -> FunctionType | None:
-    """The function behind a class's attribute; None if it is none that can be read."""
-    if issubclass(type(value), (staticmethod, classmethod)):
-        value = value.__func__  # type: ignore[attr-defined]
-    return value if type(value) is FunctionType else None
 
 
 def given(value: object, function: FunctionType) -> list[tuple[str, str]]:
@@ -361,13 +486,12 @@ def _is_interface(cls: type) -> bool:
 
 
 def _inherits_manager(cls: type) -> bool:
-    return any(_MANAGER.search(words(base.__name__)) for base in cls.__mro__[1:-1])
+    return any(_speaks(words(base.__name__)) for base in cls.__mro__[1:-1])
 
 
-def _mentions_socket(cls: type) -> bool:
-    for value in list(cls.__dict__.values()):
-        if type(value) is FunctionType:
-            for _, annotation in signature(value):
-                if _SOCKET_TYPE.search(annotation):
-                    return True
+def _mentions_socket(functions: Iterable[FunctionType]) -> bool:
+    for function in functions:
+        for _, annotation in signature(function):
+            if _SOCKET_TYPE.search(annotation):
+                return True
     return False

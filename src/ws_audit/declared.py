@@ -19,13 +19,11 @@ from .classify import (
     Target,
     classes_of,
     given,
-    is_class,
     own_methods,
     parameters,
-    plain_function,
-    words,
 )
 from .model import BROADCAST
+from .signs import is_class, plain_function, words
 from .wording import nearest
 
 if TYPE_CHECKING:

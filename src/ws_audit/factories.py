@@ -16,7 +16,8 @@ from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from . import naming
-from .classify import classes_of, method_kind, returned, undecorated, words
+from .classify import classes_of, method_kind, returned, undecorated
+from .signs import words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

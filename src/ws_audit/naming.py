@@ -29,8 +29,25 @@ MAYBE_CLASS: Final = (
     r"|(^|_)(manager|hub|broadcast(er)?|notifier|emitter|bridge|(event)?bus|factory|registry"
     r"|router|dispatcher|outbox)$"
 )
+# Among the first, those that leave no doubt which connections.
+LIVE_CLASS: Final = r"web_?socket|socket_?io|real_?time|(^|_)(ws|sse)\d*_"
 # Never managers: doubles for tests, and interfaces.
-NOT_MANAGER_CLASS: Final = r"(^|_)(mock(ed)?|fake|stub|dummy)s?(_|$)|^_?tests?_|protocol$"
+NOT_MANAGER_CLASS: Final = (
+    r"(^|_)(mock(ed)?|fake|stub|dummy|spy|double)s?(_|$)|^_?tests?_|protocol$"
+)
+# What is delivered or connected otherwise than to sockets: these words in a class's name say so.
+OTHER_MEDIUM: Final = (
+    r"(^|_)(e?_?mails?|smtp|sms|slack|telegram|discord|webhooks?|push_?over|pager|metrics?|telemetry"
+    r"|stats_?d|audit|log(ging|ger)?|data_?bases?|db|sql|postgres|mysql|sqlite|mongo|redis|cache"
+    r"|kafka|rabbit(_?mq)?|amqp|mqtt|nats|pulsar|celery|tasks?|jobs?|plugins?|commands?|domain"
+    r"|signals?|serial|ssh|s?ftp|ldap|tcp|udp|http|grpc|bluetooth|modbus|models?|resources?"
+    r"|context|threads?|process(es)?)(_|$)"
+)
+# Classes of frameworks that stand between one connection and the application.
+REALTIME_BASE: Final = (
+    r"web_?socket\w*(consumer|handler|protocol|factory|listener|endpoint|view)$"
+    r"|(^|_)namespace$|^(async_|json_|async_json_)?consumer$"
+)
 
 # Modules whose presence in a module's names marks it as real-time code.
 REALTIME_MODULES: Final = frozenset(
@@ -55,6 +72,61 @@ REALTIME_MODULES: Final = frozenset(
         "wsproto",
     }
 )
+
+# Of these, the ones that serve plain HTTP as well: importing them says little.
+WEB_MODULES: Final = frozenset(
+    {
+        "starlette",
+        "fastapi",
+        "aiohttp",
+        "tornado",
+        "sanic",
+        "quart",
+        "litestar",
+        "falcon",
+        "blacksheep",
+    }
+)
+# Names that say it: of a module itself, and of what it defines or imports.
+LIVE_MODULE: Final = r"(^|[._])(web_?sockets?|sockets?|ws|sse|socket_?io|real_?time)([._]|$)"
+LIVE_NAME: Final = r"(^|_)(web_?sockets?|ws|sse|socket_?io|sio)(_|$)|event_source"
+
+# --- names in the code of methods -------------------------------------------------------
+
+# Sockets by name, wherever they stand, and names that mean one where a module is real-time.
+SOCKET_NAME: Final = r"(^|_)(web_?sockets?|socket_?io|sio)(_|$)"
+MAYBE_SOCKET_NAME: Final = (
+    r"(^|_)(ws|sid|sse)(_|$)|^(send|receive|iter)_(json|text|str)$|^write_message$"
+)
+# Calls that give a message to something that knows the sockets.
+FORWARD_NAME: Final = (
+    r"^_?(send|emit|push|publish|notify|broadcast)_to_\w+$|^send_personal_message$"
+    r"|^broadcast(_\w+)?$"
+)
+# What a socket's own methods are called.
+SOCKET_SENDS: Final = frozenset(
+    {
+        *("send_json", "send_text", "send_bytes", "send_str", "write_message", "sendMessage"),
+        *("group_send", "broadcast"),
+    }
+)
+# A method that also does one of these may be a writer's loop or a whole conversation, and its
+# sends those of others.
+NOT_ONE_SEND: Final = frozenset(
+    {
+        *("accept", "prepare", "recv", "receive", "receive_json", "receive_text", "receive_bytes"),
+        *("iter_json", "iter_text", "iter_bytes", "listen", "get_message", "sleep", "wait"),
+        *("get", "get_nowait", "pop", "popleft", "create_task", "ensure_future", "gather"),
+    }
+)
+# How a client asks somebody else's server for a socket.
+CLIENT_CALLS: Final = frozenset(
+    {"ws_connect", "websocket_connect", "create_connection", "WebSocketApp", "aconnect_ws"}
+)
+# A method that hands out what a client then reads from.
+SUBSCRIBE_METHOD: Final = r"^_?(subscribe|listen|stream|events?)(_\w+)?$"
+# Among methods known by what they do: everybody gets the message.
+TO_ALL: Final = r"(^|_)(all|everyone|everybody|others|relay|fan_?out)(_|$)"
 
 # --- methods, by hook kind; the first kind that takes a name wins ------------------------
 

@@ -44,9 +44,10 @@ MAY: dict[str, frozenset[str]] = {
         "identity": "",
         "bindings": "identity",
         "payloads": "identity",
-        "classify": "",
-        "declared": "classify",
-        "factories": "classify",
+        "signs": "",
+        "classify": "signs",
+        "declared": "classify signs",
+        "factories": "classify signs",
         "discovery": "",
         "labels": "",
         "sites": "",
@@ -71,7 +72,7 @@ MAY: dict[str, frozenset[str]] = {
         # what joins them, and what begins it
         "runtime": "bindings classify drain factories forks hooks intents labels outputs payloads"
         " sink sites tables tally transports",
-        "agent": "bootstrap classify declared discovery factories runtime transports",
+        "agent": "bootstrap classify declared discovery factories runtime signs transports",
         "bootstrap": "agent witness",
         "witness": "",
         "__init__": "agent identity",

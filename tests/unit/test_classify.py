@@ -25,20 +25,20 @@ from ws_audit.classify import (
     classes_of,
     classify,
     event_names,
-    is_realtime,
     method_kind,
 )
 from ws_audit.model import BIND, BROADCAST, CREATE, RECEIVE, SEND, UNBIND
+from ws_audit.signs import is_realtime
 
 if TYPE_CHECKING:
     from ws_audit.classify import Method
 
 PLAIN = ""
 FASTAPI = "from fastapi import FastAPI, WebSocket, Depends\n"
-SOCKETIO = "import starlette.websockets\n"
+WEBSOCKETS = "import websockets\n"
 
 
-def module(source: str, name: str = "app.realtime") -> ModuleType:
+def module(source: str, name: str = "app.chat") -> ModuleType:
     made = ModuleType(name)
     exec(compile(textwrap.dedent(source), f"{name}.py", "exec", dont_inherit=True), vars(made))
     return made
@@ -89,11 +89,13 @@ TAKEN = [
     (FASTAPI, "ChatHub", "async def broadcast_to_room(self, room, message): ..."),
     (FASTAPI, "EventBus", "async def publish(self, event): ..."),
     (FASTAPI, "ProgressNotifier", "async def notify(self, user_id, percent): ..."),
-    (SOCKETIO, "Broadcaster", "async def announce(self, text): ..."),
-    (SOCKETIO, "Outbox", "async def deliver(self, user_id, message): ..."),
+    (WEBSOCKETS, "Broadcaster", "async def announce(self, text): ..."),
+    (WEBSOCKETS, "Outbox", "async def deliver(self, user_id, message): ..."),
     # By shape: a socket in a signature, or connect and send together.
     (PLAIN, "Hub", "async def send(self, websocket: 'WebSocket', message): ..."),
     (FASTAPI, "Lobby", f"async def connect(self, websocket): ...\n{SENDS}"),
+    # A registry knows who is connected, even if others send.
+    (PLAIN, "ConnectionRegistry", "async def connect(self, ws): ..."),
     (FASTAPI, "LiveBoard", "def register(self, ws): ...\nasync def broadcast(self, text): ..."),
 ]
 
@@ -117,7 +119,6 @@ NOT_TAKEN = [
     (FASTAPI, "ConnectionManager", "def count(self): ...\ndef __init__(self): ..."),
     (FASTAPI, "DatabaseConnectionManager", "def execute(self, sql): ...\ndef commit(self): ..."),
     (FASTAPI, "WebSocketManager", "sender = None\nsend = 3\nemit: str = 'x'"),
-    (FASTAPI, "ConnectionRegistry", "async def connect(self, ws): ...\ndef sender(self): ..."),
     (FASTAPI, "WebSocketFactory", "def create(self, user_id): ...\ndef resend(self): ..."),
     # Doubles and interfaces.
     (FASTAPI, "MockConnectionManager", SENDS),
@@ -140,7 +141,7 @@ NOT_TAKEN = [
 def test_a_manager_is_taken(header: str, name: str, body: str) -> None:
     source = f"{header}class {name}:\n{textwrap.indent(body, '    ')}"
     (target,) = taken(source).values()
-    assert (target.module, target.qualname) == ("app.realtime", name)
+    assert (target.module, target.qualname) == ("app.chat", name)
     assert target.reason
     assert target.methods
 
@@ -156,7 +157,7 @@ def refused(source: str, name: str) -> Refused:
     made = module(source)
     found = classify(getattr(made, name), is_realtime(made))
     assert isinstance(found, Refused)
-    assert (found.module, found.qualname) == ("app.realtime", name)
+    assert (found.module, found.qualname) == ("app.chat", name)
     return found
 
 
@@ -308,10 +309,12 @@ def test_nested_classes_count_and_imported_ones_belong_elsewhere() -> None:
 @pytest.mark.parametrize(
     ("header", "expected"),
     [
-        ("import fastapi", True),
+        ("import fastapi", False),
+        ("from fastapi import APIRouter, Depends, HTTPException", False),
         ("from fastapi import WebSocket", True),
         ("from starlette.websockets import WebSocketState", True),
-        ("import starlette.routing as routing", True),
+        ("import starlette.routing as routing", False),
+        ("import starlette.websockets as s", True),
         ("from websockets.asyncio.server import serve", True),
         ("import json, asyncio, logging", False),
         ("starlette = 3\nfastapi = 'x'", False),
