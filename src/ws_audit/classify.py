@@ -33,6 +33,7 @@ from .signs import (
     has_realtime_base,
     is_class,
     plain_function,
+    root_of,
     signs_of,
     words,
 )
@@ -357,9 +358,7 @@ def _unnamed(
 
 def _refusal(cls: type, short: str) -> str:
     """Why a class is no manager whatever its methods; empty if it may be one."""
-    if _NEVER.search(short) or any(
-        base.__module__.partition(".")[0] == "unittest" for base in cls.__mro__[1:-1]
-    ):
+    if _NEVER.search(short) or any(root_of(base) == "unittest" for base in cls.__mro__[1:-1]):
         return DOUBLE
     if _is_interface(cls):
         return INTERFACE

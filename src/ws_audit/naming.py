@@ -94,9 +94,9 @@ LIVE_NAME: Final = r"(^|_)(web_?sockets?|ws|sse|socket_?io|sio)(_|$)|event_sourc
 # --- names in the code of methods -------------------------------------------------------
 
 # Sockets by name, wherever they stand, and names that mean one where a module is real-time.
-SOCKET_NAME: Final = r"(^|_)(web_?sockets?|socket_?io|sio)(_|$)"
+SOCKET_NAME: Final = r"(^|_)web_?sockets?(_|$)"
 MAYBE_SOCKET_NAME: Final = (
-    r"(^|_)(ws|sid|sse)(_|$)|^(send|receive|iter)_(json|text|str)$|^write_message$"
+    r"(^|_)(ws|sid|sse|sio|socket_?io)(_|$)|^(send|receive|iter)_(json|text|str)$|^write_message$"
 )
 # Calls that give a message to something that knows the sockets.
 FORWARD_NAME: Final = (

@@ -88,10 +88,16 @@ def _is_live(module: str) -> bool:
     return root in naming.REALTIME_MODULES
 
 
+def root_of(cls: type) -> str:
+    """The package a class comes from; a class's `__module__` may be anything."""
+    module: object = cls.__module__
+    return module.partition(".")[0] if type(module) is str else ""
+
+
 def has_realtime_base(cls: type) -> bool:
     """Whether a framework's own consumer, handler, namespace or protocol is among the bases."""
     for base in cls.__mro__[1:-1]:
-        root = base.__module__.partition(".")[0]
+        root = root_of(base)
         if root in naming.REALTIME_MODULES and _BASE.search(words(base.__name__)):
             return True
     return False
