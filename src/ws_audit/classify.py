@@ -316,9 +316,9 @@ class _Look:
             return NO_SEND
         if self._signs.all & CLIENT:
             return ITS_A_CLIENT
-        if self._other:
-            return OTHER
-        return NO_CONNECT if self._realtime else NOT_REALTIME
+        if not self._realtime:
+            return NOT_REALTIME
+        return OTHER if self._other else NO_CONNECT
 
 
 @lru_cache(maxsize=4096)
@@ -344,8 +344,9 @@ def _unnamed(
     Whom such a method names may be the sender as well, as in `play(player_id, card)`: only a
     name like `tell_user` makes the parameter a recipient.
     """
-    for name in functions.keys() - named:
-        found = signs.by_method[name]
+    for name, found in signs.by_method.items():
+        if name in named:
+            continue
         if not found & (SENDS | EMITS) or found & LASTS or name.startswith("__"):
             continue
         kind = BROADCAST if _TO_ALL.search(words(name)) else SEND

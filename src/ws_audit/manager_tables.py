@@ -112,7 +112,7 @@ def _names(value: Any) -> bool:
 
 
 _CLASS: Final = _Key(
-    _name(rf"{_WORD}(\.{_WORD})*:{_WORD}(\.{_WORD})*"),
+    _name(rf"{_WORD}(\.{_WORD})*:{_WORD}(\.(<locals>\.)?{_WORD})*"),
     '"module:qualname", such as "app.realtime.hub:Hub"',
 )
 _PARAMETER: Final = _Key(_is_word, "the name of a parameter")

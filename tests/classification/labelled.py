@@ -73,7 +73,7 @@ class Labelled(NamedTuple):
     manager: bool
     held_out: bool
     taken: bool
-    reason: str
+    near: bool  # taken, or called like a manager, or with a method called like a send
 
 
 def digest() -> str:
@@ -110,7 +110,8 @@ def measured() -> list[Labelled]:
                 count[manager] += 1
                 held_out = count[manager] % 5 == 0
                 full = f"{path.stem}:{name}"
-                found.append(Labelled(full, manager, held_out, taken, target.reason))
+                near = taken or target.near
+                found.append(Labelled(full, manager, held_out, taken, near))
     finally:
         for name in sys.modules.keys() - kept.keys():
             if name.partition(".")[0] in _ROOTS:

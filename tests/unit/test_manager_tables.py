@@ -70,7 +70,8 @@ WRONG = [
     ("class", '"app.hub:"', "'app.hub:'", CLASS),
     ("class", '":Hub"', "':Hub'", CLASS),
     ("class", '"app/hub:Hub"', "'app/hub:Hub'", CLASS),
-    ("class", '"app:f.<locals>.Hub"', "'app:f.<locals>.Hub'", CLASS),
+    ("class", '"app:f.<locals>"', "'app:f.<locals>'", CLASS),
+    ("class", '"app:<locals>.Hub"', "'app:<locals>.Hub'", CLASS),
     ("class", '"app:Hub\\n"', "'app:Hub\\n'", CLASS),
     ("class", '["app:Hub"]', "['app:Hub']", CLASS),
     ("send", '"push_to"', "'push_to'", METHODS),
@@ -100,6 +101,11 @@ def test_a_wrong_value_is_named_with_its_table(
     # The key alone is left out; without its class a table is none.
     others = () if key == "class" else (ManagerTable(2, "app", "Hub"),)
     assert tables == (ManagerTable(1, "app", "First"), *others)
+
+
+def test_a_class_made_in_a_function_has_a_name_too(tmp_path: Path) -> None:
+    tables, problems = read(tmp_path, '[[manager]]\nclass = "a:make.<locals>.Hub"')
+    assert (tables, problems) == ((ManagerTable(1, "a", "make.<locals>.Hub"),), [])
 
 
 def test_a_table_without_a_class(tmp_path: Path) -> None:
