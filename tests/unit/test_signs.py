@@ -284,6 +284,9 @@ class LiveFeed:
     async def tick(self):
         await self.websocket.send_json({})
 
+    async def greet(self, websocket, row):
+        await websocket.send_json(row)
+
     def count(self, row):
         return len(self.watchers)
 """
@@ -314,7 +317,7 @@ def test_emitting_to_a_room_is_a_send() -> None:
         def moved(self, data):
             self.server.emit("moved", data, room=data["game"])
         def local(self, data):
-            self.signal.emit("moved", data)
+            self.signal.emit("moved", data, sender=self)
     """
     assert list(methods("sio = None\n", source)) == ["moved"]
 
