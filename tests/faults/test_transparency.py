@@ -379,15 +379,15 @@ def test_our_frames_do_not_say_that_they_are_a_trial(audited: Agent) -> None:
         part
         for frames in (LookingHub().names, asyncio.run(LookingHub().send_to_user("a", "m")))
         for name, filename, module in frames
-        if module.startswith("ws_audit")
-        for part in (name, module, filename.rpartition("ws_audit")[2])
+        if filename.startswith("<ws_audit")
+        for part in (name, filename, module.replace(__name__, ""))
     ]
     assert len(ours) >= 6  # they are there
     assert not [part for part in ours if "test" in part.lower() or "mock" in part.lower()]
 
 
 def test_one_frame_is_all_that_is_added(audited: Agent) -> None:
-    ours = [name for name, _, module in LookingHub().names if module.startswith("ws_audit")]
+    ours = [name for name, filename, _ in LookingHub().names if "ws_audit" in filename]
     assert len(ours) == 1
 
 

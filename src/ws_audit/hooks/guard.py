@@ -14,6 +14,7 @@ shape nowhere else.
 from __future__ import annotations
 
 import functools
+import linecache
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
 from types import CodeType, CoroutineType, FunctionType
@@ -30,6 +31,7 @@ Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _CO_GENERATOR, _CO_COROUTINE, _CO_ASYNC_GENERATOR = 0x20, 0x80, 0x200
+_UNSEEN = "<ws_audit/hooks/guard.py, passed over like importlib._bootstrap>"
 _State = TypeVar("_State")
 
 
@@ -88,164 +90,27 @@ def around(function: FunctionType, hook: Hook, switch: Switch, failed: Failed) -
         if flags & _CO_ASYNC_GENERATOR
         else _call
     )
-    wrapper: Any = functools.wraps(function)(make(function, hook, switch, failed))
-    return cast("FunctionType", wrapper)
+    made = make(function, hook, switch, failed)
+    wrapper = FunctionType(
+        unseen(made.__code__), function.__globals__, made.__name__, None, made.__closure__
+    )
+    # To be read by others only: the wrapper passes on what it gets.
+    wrapper.__defaults__, wrapper.__kwdefaults__ = function.__defaults__, function.__kwdefaults__
+    return cast("FunctionType", functools.update_wrapper(wrapper, function))
 
 
-def _call(function: Any, hook: Hook, switch: Switch, failed: Failed) -> Any:
-    before, after, stage = hook.before, hook.after, hook.stage
+@functools.cache
+def unseen(code: CodeType) -> CodeType:
+    """The code with a name that `warnings` and `logging` pass over when they look for a caller.
 
-    def call(*args: Any, **kwargs: Any) -> Any:
-        state = None
-        if switch.on:
-            try:
-                state = before(args, kwargs)
-            except Exception as fault:
-                failed(stage, fault)
-        try:
-            result = function(*args, **kwargs)
-        except BaseException as error:
-            if state is not None:
-                _after(after, state, None, error, stage, failed)
-            raise
-        if state is not None:
-            if type(result) is CoroutineType and rests(hook):
-                _pause(hook, state, None, failed)
-                return _rest(result, hook, state, failed)
-            _after(after, state, result, None, stage, failed)
-        return result
-
-    return call
-
-
-def _rest(
-    begun: CoroutineType[Any, Any, Any], hook: Resting, state: Any, failed: Failed
-) -> Coroutine[Any, Any, Any]:
-    """The coroutine a plain function returned: the call is over when this one is."""
-
-    async def rest() -> Any:
-        _resume(hook, state, failed)
-        try:
-            result = await begun
-        except BaseException as error:
-            _after(hook.after, state, None, error, hook.stage, failed)
-            raise
-        _after(hook.after, state, result, None, hook.stage, failed)
-        return result
-
-    wrapper = cast("CoroutineType[Any, Any, Any]", rest())
-    wrapper.__name__, wrapper.__qualname__ = begun.__name__, begun.__qualname__
-    return wrapper
-
-
-def _generator(function: Any, hook: Hook, switch: Switch, failed: Failed) -> Any:
-    """`yield from` in long hand (PEP 380): something happens at every yield."""
-    before, after, stage = hook.before, hook.after, hook.stage
-
-    def call(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-        state = given = None
-        if switch.on:
-            try:
-                state = before(args, kwargs)
-            except Exception as fault:
-                failed(stage, fault)
-        inner = function(*args, **kwargs)
-        step = inner.send
-        while True:
-            try:
-                value = step(given)
-            except StopIteration as end:
-                _after(after, state, end.value, None, stage, failed)
-                return end.value
-            except BaseException as error:
-                given = None  # else the error and this frame would hold each other
-                _after(after, state, None, _unless_closed(error), stage, failed)
-                raise
-            _pause(hook, state, value, failed)
-            try:
-                given = yield value
-                step = inner.send
-            except BaseException as error:
-                step, given = inner.throw, error
-            _resume(hook, state, failed)
-
-    return call
-
-
-def _async_generator(function: Any, hook: Hook, switch: Switch, failed: Failed) -> Any:
-    """The same for what has no `yield from`."""
-    before, after, stage = hook.before, hook.after, hook.stage
-
-    async def call(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        state = given = None
-        if switch.on:
-            try:
-                state = before(args, kwargs)
-            except Exception as fault:
-                failed(stage, fault)
-        inner = function(*args, **kwargs)
-        step = functools.partial(_begin, inner)
-        while True:
-            try:
-                value = await step(given)
-            except StopAsyncIteration:
-                _after(after, state, None, None, stage, failed)
-                return
-            except BaseException as error:
-                given = None
-                _after(after, state, None, _unless_closed(error), stage, failed)
-                raise
-            _pause(hook, state, value, failed)
-            try:
-                given = yield value
-                step = inner.asend
-            except BaseException as error:
-                step, given = inner.athrow, error
-            _resume(hook, state, failed)
-
-    return call
-
-
-def _unless_closed(error: BaseException) -> BaseException | None:
-    """A generator nobody wants more of has not failed."""
-    return None if type(error) is GeneratorExit else error
-
-
-def _begin(inner: AsyncGenerator[Any, Any], _: None) -> Awaitable[Any]:
-    """Begin the application's generator without telling the event loop of it.
-
-    The loop knows ours, and closes what it knows when it ends: the same generator twice
-    would be an error in its log.
+    They leave out whatever says that it is of the import system's bootstrap; Python 3.10's
+    `logging` does not. No path stands there, so no word in it either. The source is where
+    tracebacks and `inspect` look for it.
     """
-    hooks = sys.get_asyncgen_hooks()
-    sys.set_asyncgen_hooks(None, None)
-    try:
-        return inner.__anext__()
-    finally:
-        sys.set_asyncgen_hooks(*hooks)
-
-
-def _coroutine(function: Any, hook: Hook, switch: Switch, failed: Failed) -> Any:
-    before, after, stage = hook.before, hook.after, hook.stage
-
-    async def call(*args: Any, **kwargs: Any) -> Any:
-        state = None
-        if switch.on:
-            try:
-                state = before(args, kwargs)
-            except Exception as fault:
-                failed(stage, fault)
-        try:
-            result = await function(*args, **kwargs)
-        except BaseException as error:
-            if state is not None:
-                _after(after, state, None, error, stage, failed)
-            raise
-        if state is not None:
-            _after(after, state, result, None, stage, failed)
-        return result
-
-    return call
+    if _UNSEEN not in linecache.cache:
+        source = linecache.getlines(__file__)
+        linecache.cache[_UNSEEN] = len("".join(source)), None, source, _UNSEEN
+    return code.replace(co_filename=_UNSEEN)
 
 
 def rests(hook: Hook) -> TypeGuard[Resting]:
@@ -283,6 +148,224 @@ def _after(
         after(state, result, error)
     except Exception as fault:
         failed(stage, fault)
+
+
+def _unless_closed(error: BaseException) -> BaseException | None:
+    """A generator nobody wants more of has not failed."""
+    return None if type(error) is GeneratorExit else error
+
+
+def _first(inner: AsyncGenerator[Any, Any]) -> Callable[[None], Awaitable[Any]]:
+    return functools.partial(_begin, inner)
+
+
+def _begin(inner: AsyncGenerator[Any, Any], _: None) -> Awaitable[Any]:
+    """Begin the application's generator without telling the event loop of it.
+
+    The loop knows ours, and closes what it knows when it ends: the same generator twice
+    would be an error in its log.
+    """
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(None, None)
+    try:
+        return inner.__anext__()
+    finally:
+        sys.set_asyncgen_hooks(*hooks)
+
+
+def _rest(
+    begun: CoroutineType[Any, Any, Any], hook: Resting, state: Any, failed: Failed
+) -> Coroutine[Any, Any, Any]:
+    """The coroutine a plain function returned: the call is over when this one is."""
+
+    async def rest() -> Any:
+        _resume(hook, state, failed)
+        try:
+            result = await begun
+        except BaseException as error:
+            _after(hook.after, state, None, error, hook.stage, failed)
+            raise
+        _after(hook.after, state, result, None, hook.stage, failed)
+        return result
+
+    rest.__code__ = unseen(rest.__code__)
+    wrapper = cast("CoroutineType[Any, Any, Any]", rest())
+    wrapper.__name__, wrapper.__qualname__ = begun.__name__, begun.__qualname__
+    return wrapper
+
+
+def _returned(result: Any, hook: Hook, state: Any, failed: Failed) -> Any:
+    """What a plain function returned: the call is over, unless that is a coroutine."""
+    if type(result) is CoroutineType and rests(hook):
+        _pause(hook, state, None, failed)
+        return _rest(result, hook, state, failed)
+    _after(hook.after, state, result, None, hook.stage, failed)
+    return result
+
+
+# The wrappers below run in the module of the function they stand for, as `__globals__` says to
+# those who resolve its annotations. So each name they need is a variable of their maker's, also
+# the built-in ones, which that module may have given another meaning.
+
+
+def _call(
+    function: Any,
+    hook: Hook,
+    switch: Switch,
+    failed: Failed,
+    *,
+    Exception: Any = Exception,  # noqa: A002, N803
+    BaseException: Any = BaseException,  # noqa: A002, N803
+    _after: Any = _after,
+    _returned: Any = _returned,
+) -> Any:
+    before, after, stage = hook.before, hook.after, hook.stage
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        state = None
+        if switch.on:
+            try:
+                state = before(args, kwargs)
+            except Exception as fault:
+                failed(stage, fault)
+        try:
+            result = function(*args, **kwargs)
+        except BaseException as error:
+            if state is not None:
+                _after(after, state, None, error, stage, failed)
+            raise
+        if state is not None:
+            return _returned(result, hook, state, failed)
+        return result
+
+    return call
+
+
+def _generator(
+    function: Any,
+    hook: Hook,
+    switch: Switch,
+    failed: Failed,
+    *,
+    Exception: Any = Exception,  # noqa: A002, N803
+    BaseException: Any = BaseException,  # noqa: A002, N803
+    StopIteration: Any = StopIteration,  # noqa: A002, N803
+    _after: Any = _after,
+    _unless_closed: Any = _unless_closed,
+    _pause: Any = _pause,
+    _resume: Any = _resume,
+) -> Any:
+    """`yield from` in long hand (PEP 380): something happens at every yield."""
+    before, after, stage = hook.before, hook.after, hook.stage
+
+    def call(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+        state = given = None
+        if switch.on:
+            try:
+                state = before(args, kwargs)
+            except Exception as fault:
+                failed(stage, fault)
+        inner = function(*args, **kwargs)
+        step = inner.send
+        while True:
+            try:
+                value = step(given)
+            except StopIteration as end:
+                _after(after, state, end.value, None, stage, failed)
+                return end.value
+            except BaseException as error:
+                given = None  # else the error and this frame would hold each other
+                _after(after, state, None, _unless_closed(error), stage, failed)
+                raise
+            _pause(hook, state, value, failed)
+            try:
+                given = yield value
+                step = inner.send
+            except BaseException as error:
+                step, given = inner.throw, error
+            _resume(hook, state, failed)
+
+    return call
+
+
+def _async_generator(
+    function: Any,
+    hook: Hook,
+    switch: Switch,
+    failed: Failed,
+    *,
+    Exception: Any = Exception,  # noqa: A002, N803
+    BaseException: Any = BaseException,  # noqa: A002, N803
+    StopAsyncIteration: Any = StopAsyncIteration,  # noqa: A002, N803
+    _after: Any = _after,
+    _unless_closed: Any = _unless_closed,
+    _pause: Any = _pause,
+    _resume: Any = _resume,
+    _first: Any = _first,
+) -> Any:
+    """The same for what has no `yield from`."""
+    before, after, stage = hook.before, hook.after, hook.stage
+
+    async def call(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+        state = given = None
+        if switch.on:
+            try:
+                state = before(args, kwargs)
+            except Exception as fault:
+                failed(stage, fault)
+        inner = function(*args, **kwargs)
+        step = _first(inner)
+        while True:
+            try:
+                value = await step(given)
+            except StopAsyncIteration:
+                _after(after, state, None, None, stage, failed)
+                return
+            except BaseException as error:
+                given = None
+                _after(after, state, None, _unless_closed(error), stage, failed)
+                raise
+            _pause(hook, state, value, failed)
+            try:
+                given = yield value
+                step = inner.asend
+            except BaseException as error:
+                step, given = inner.athrow, error
+            _resume(hook, state, failed)
+
+    return call
+
+
+def _coroutine(
+    function: Any,
+    hook: Hook,
+    switch: Switch,
+    failed: Failed,
+    *,
+    Exception: Any = Exception,  # noqa: A002, N803
+    BaseException: Any = BaseException,  # noqa: A002, N803
+    _after: Any = _after,
+) -> Any:
+    before, after, stage = hook.before, hook.after, hook.stage
+
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        state = None
+        if switch.on:
+            try:
+                state = before(args, kwargs)
+            except Exception as fault:
+                failed(stage, fault)
+        try:
+            result = await function(*args, **kwargs)
+        except BaseException as error:
+            if state is not None:
+                _after(after, state, None, error, stage, failed)
+            raise
+        if state is not None:
+            _after(after, state, result, None, stage, failed)
+        return result
+
+    return call
 
 
 class Traffic(Protocol[_State]):
