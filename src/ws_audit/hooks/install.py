@@ -197,21 +197,24 @@ class Installer:
         """Compiled functions and callable objects keep their nature behind wrapt's proxy."""
 
         def forward(*args: Any, **kwargs: Any) -> Any:
-            return args[0](*args[1:], **kwargs)
+            return args[0](*args[2:], **kwargs)
 
         class Shifted:
             stage = hook.stage
 
             @staticmethod
             def before(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-                return hook.before(args[1:], kwargs)
+                return hook.before((*args[1], *args[2:]), kwargs)
 
             after = staticmethod(hook.after)
 
         guarded = around(cast("FunctionType", forward), Shifted(), self._switch, self._failed)
+        if not hasattr(original, "__get__"):  # wrapt before 1.17 would ask for it in a class
+            return _proxy(original, lambda *args, **kwargs: guarded(original, (), *args, **kwargs))
 
-        def wrapper(wrapped: Any, _: Any, args: Any, kwargs: Any) -> Any:
-            return guarded(wrapped, *args, **kwargs)
+        def wrapper(wrapped: Any, instance: Any, args: Any, kwargs: Any) -> Any:
+            # Of a method wrapt takes the instance off the arguments, and the hook wants it.
+            return guarded(wrapped, () if instance is None else (instance,), *args, **kwargs)
 
         return wrapt.FunctionWrapper(original, wrapper)
 
@@ -252,6 +255,16 @@ class Installer:
             except Exception as fault:
                 self._failed("hooks", fault)
         self.states.update(patched=0, too_late=0, failed=0)
+
+
+def _proxy(original: Any, call: Callable[..., Any]) -> Any:
+    base: Any = wrapt.CallableObjectProxy
+
+    class Called(base):  # type: ignore[misc]
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            return call(*args, **kwargs)
+
+    return Called(original)
 
 
 def _looks(cls: type) -> int:
