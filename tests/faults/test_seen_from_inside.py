@@ -65,7 +65,7 @@ class ConnectionManager(Base):
     async def notify(self, user_id: str, message: Payload | None = None) -> Any:
         return await super().notify(user_id, message), type(self).__name__
 
-    def stream(self, user_id: str, message: str = "ab") -> Iterator[str]:
+    def send_stream(self, user_id: str, message: str = "ab") -> Iterator[str]:
         yield from message
 
     async def broadcast_stream(self, message: str = "ab") -> AsyncIterator[str]:
@@ -105,6 +105,12 @@ class ConnectionManager(Base):
 
     async def send_late_warning(self, user_id: str) -> None:
         warnings.warn("send_late_warning is deprecated", DeprecationWarning, stacklevel=2)
+
+    def send_soon(self, user_id: str) -> Any:
+        return self.later(user_id)
+
+    async def later(self, user_id: str) -> None:
+        warnings.warn("later is deprecated", DeprecationWarning, stacklevel=2)
 
     def send_logged(self, user_id: str, level: int = 1) -> None:
         log.warning("sent", stacklevel=level)
@@ -171,7 +177,16 @@ class Channel(enum.Enum):
 
 CLASSES = (ConnectionManager, DataManager, FrozenManager, AbstractManager, ConcreteManager)
 METHODS = (
-    *("__init__", "send", "notify", "stream", "broadcast_stream", "broadcast", "emit", "publish"),
+    *(
+        "__init__",
+        "send",
+        "notify",
+        "send_stream",
+        "broadcast_stream",
+        "broadcast",
+        "emit",
+        "publish",
+    ),
     *("send_warning", "send_logged", "send_failing_late", "send_to_admin", "push"),
 )
 
@@ -273,7 +288,7 @@ def results() -> Any:
         desk.send("a", {"n": 1}, loud=True),
         desk.send(user_id="b", message=None),
         asyncio.run(desk.notify("a")),
-        list(desk.stream("a")),
+        list(desk.send_stream("a")),
         desk.broadcast(),
         ConnectionManager.broadcast("x"),
         desk.emit("a"),
@@ -297,7 +312,7 @@ def wrong_calls() -> Any:
         functools.partial(desk.send, "a", user_id="b"),
         functools.partial(desk.emit),
         functools.partial(cls, 1, 2, 3),
-        lambda: list(desk.stream()),
+        lambda: list(desk.send_stream()),
         functools.partial(cls.send),
     ):
         try:
@@ -411,6 +426,7 @@ def warned() -> Any:
 
         async def main() -> None:
             await ConnectionManager().send_late_warning("a")
+            await ConnectionManager().send_soon("a")
 
         asyncio.run(main())
     return [(warning.filename, warning.lineno, str(warning.message)) for warning in caught]
@@ -552,8 +568,9 @@ def test_wrappers_need_no_name_of_the_module_they_run_in() -> None:
     import dis
 
     with patched():
-        for name in ("send", "notify", "stream", "broadcast_stream", "__init__"):
+        for name in ("send", "notify", "send_stream", "broadcast_stream", "__init__"):
             wrapper = ConnectionManager.__dict__[name]
+            assert hasattr(wrapper, "__wrapped__"), name
             assert wrapper.__globals__ is globals()
             named = {
                 step.argval
