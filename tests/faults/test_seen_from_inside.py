@@ -313,6 +313,8 @@ def wrong_calls() -> Any:
         functools.partial(desk.emit),
         functools.partial(cls, 1, 2, 3),
         lambda: list(desk.send_stream()),
+        lambda: asyncio.run(anext(desk.broadcast_stream(nobody=1))),
+        lambda: asyncio.run(desk.notify()),
         functools.partial(cls.send),
     ):
         try:
@@ -614,3 +616,34 @@ def test_what_a_wrapper_cannot_hide() -> None:
     assert (without.args, now.args) == (["self", "user_id", "message"], [])
     assert (now.varargs, now.varkw) == ("args", "kwargs")
     assert code.co_varnames[: code.co_argcount] == ()
+
+
+def test_wrong_arguments_are_an_error_once_it_is_awaited_or_iterated() -> None:
+    """Without the agent they are one already at the call: that much a wrapper changes."""
+    desk: Any = ConnectionManager()
+    for name in ("notify", "send_stream", "broadcast_stream"):
+        with pytest.raises(TypeError):
+            getattr(desk, name)(nobody=1)
+    with patched():
+        begun = desk.notify(nobody=1)
+        with pytest.raises(TypeError, match="notify"):
+            begun.send(None)
+        with pytest.raises(TypeError, match="send_stream"):
+            next(desk.send_stream(nobody=1))
+        with pytest.raises(TypeError, match="broadcast_stream"):
+            anext(desk.broadcast_stream(nobody=1)).send(None)
+
+
+@pytest.mark.parametrize("call", [0, 1, 2], ids=["coroutine", "generator", "async generator"])
+def test_a_call_with_wrong_arguments_is_over(call: int) -> None:
+    """What came after it would be taken for a part of it, and not be counted."""
+    desk: Any = ConnectionManager()
+    with patched() as audited:
+        with pytest.raises(TypeError):
+            (
+                lambda: desk.notify(nobody=1).send(None),
+                lambda: next(desk.send_stream(nobody=1)),
+                lambda: anext(desk.broadcast_stream(nobody=1)).send(None),
+            )[call]()
+        desk.send("a", {})
+        assert len(audited.runtime.intents._waiting) == 1

@@ -265,7 +265,11 @@ def _generator(
                 state = before(args, kwargs)
             except Exception as fault:
                 failed(stage, fault)
-        inner = function(*args, **kwargs)
+        try:
+            inner = function(*args, **kwargs)
+        except BaseException as error:  # not with these arguments
+            _after(after, state, None, error, stage, failed)
+            raise
         step = inner.send
         while True:
             try:
@@ -313,7 +317,11 @@ def _async_generator(
                 state = before(args, kwargs)
             except Exception as fault:
                 failed(stage, fault)
-        inner = function(*args, **kwargs)
+        try:
+            inner = function(*args, **kwargs)
+        except BaseException as error:  # not with these arguments
+            _after(after, state, None, error, stage, failed)
+            raise
         step = _first(inner)
         while True:
             try:
