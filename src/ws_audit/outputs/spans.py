@@ -61,16 +61,9 @@ class SpanMaker:
     def violation(self, delivery: Delivery, finding: Finding, *, outcome: bool) -> Span:
         """The violation span; without its outcome while that is not known yet."""
         attributes: Attributes = {
-            schema.RULE: finding.rule,
-            schema.SEVERITY: finding.severity,
-            schema.USER_HASH: finding.recipient,
-            schema.OWNER_HASH: finding.owner,
-            schema.EVENT: finding.event,
-            schema.MANAGER: finding.manager,
+            **_told(finding),
             schema.KIND: delivery.kind,
             schema.TRANSPORT: delivery.transport,
-            schema.SITE: finding.site,
-            schema.BYTES: finding.size,
             schema.CONNECTION_ID: f"{self._process}-{delivery.connection_id}",
             schema.DELIVERY_ID: f"{self._process}-{delivery.delivery_id}",
         }
@@ -117,14 +110,7 @@ class SpanMaker:
             finding.first_ns,
             finding.last_ns,
             {
-                schema.RULE: finding.rule,
-                schema.SEVERITY: finding.severity,
-                schema.USER_HASH: finding.recipient,
-                schema.OWNER_HASH: finding.owner,
-                schema.EVENT: finding.event,
-                schema.MANAGER: finding.manager,
-                schema.SITE: finding.site,
-                schema.BYTES: finding.size,
+                **_told(finding),
                 schema.COUNT: finding.count,
                 schema.DELIVERED: finding.delivered,
             },
@@ -199,6 +185,20 @@ class SpanMaker:
         attributes[name(item.name, "source")] = item.source
         attributes[name(item.name, "strength")] = item.strength
         attributes[name(item.name, "namespace")] = f"{item.principal.kind}:{item.principal.shape}"
+
+
+def _told(finding: Finding) -> Attributes:
+    """What each line of a violation says, one delivery's or a storm's."""
+    return {
+        schema.RULE: finding.rule,
+        schema.SEVERITY: finding.severity,
+        schema.USER_HASH: finding.recipient,
+        schema.OWNER_HASH: finding.owner,
+        schema.EVENT: finding.event,
+        schema.MANAGER: finding.manager,
+        schema.SITE: finding.site,
+        schema.BYTES: finding.size,
+    }
 
 
 def _recipient(delivery: Delivery) -> Evidence | None:
