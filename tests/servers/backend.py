@@ -67,6 +67,20 @@ if __name__ == "__main__":
 """
 )
 
+# What one server has taken is given to another.
+TWICE = """
+import sys
+
+import uvicorn
+
+from chat import app
+
+if __name__ == "__main__":
+    config = uvicorn.Config(app)
+    config.load()
+    uvicorn.run(config.loaded_app, port=int(sys.argv[-1]), log_level="warning")
+"""
+
 # A team that switches the agent on in its own code as well.
 ENABLING = CHAT + "\nimport ws_audit\n\nws_audit.enable()\n"
 

@@ -53,6 +53,7 @@ class Stage:
         self.environment.write(
             chat=backend.CHAT,
             script=backend.SCRIPT,
+            twice=backend.TWICE,
             enabling=backend.ENABLING,
             metered=backend.METRICS,
             eager=backend.EAGER,

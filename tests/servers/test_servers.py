@@ -22,6 +22,7 @@ SERVERS = {
     "uvicorn": (UVICORN, 1),
     "uvicorn, 2 workers": ((*UVICORN, "--workers", "2"), 2),
     "script": (("python", "script.py", "PORT"), 1),
+    "taken twice": (("python", "twice.py", "PORT"), 1),
     "gunicorn": ((*GUNICORN, "-k", WORKERS), 2),
     "gunicorn, preloaded": ((*GUNICORN, "-k", WORKERS, "--preload"), 2),
     "gunicorn's own": ((*GUNICORN, "-k", "asgi"), 2),

@@ -17,6 +17,7 @@ from prometheus_client.mmap_dict import MmapedDict
 from tests.real.world import Page, eventually, get
 from tests.requirements import CONTRACT
 from tests.servers.stage import HOST, wait_gone
+from tests.startup.applications import HUB
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -144,6 +145,74 @@ def test_the_teams_own_page_shows_the_sum(stage: Stage, shared: Path) -> None:
         server.stop()
     assert all("metrics in the default registry" in line for line in server.starts())
     server.assert_reviewed()
+
+
+def test_forked_workers_begin_at_nothing_in_files_of_their_own(stage: Stage, shared: Path) -> None:
+    """The arbiter has counted its one instance before the fork, and counts it alone."""
+    words = "python -m gunicorn eager:app --preload -w 2 -k uvicorn_worker.UvicornWorker -b"
+    with stage.serve(
+        *words.split(), f"{HOST}:PORT", workers=1, PROMETHEUS_MULTIPROC_DIR=str(shared)
+    ) as server:
+        pids = server.talk_to_all(2)
+        time.sleep(TICK)
+        pages = server.pages()
+        assert len(pages) == 2
+        for page in pages:
+            assert_sum(server, page, workers=3)
+            assert page.total("ws_audit_build_info") == 1
+        server.stop()
+    assert server.writers() == {server.process.pid} | pids
+    server.assert_reviewed()
+
+
+# A process that has begun to audit, and then becomes a daemon.
+DAEMON = """
+import os, time
+
+shell = os.fork()
+if shell:
+    os.waitpid(shell, 0)  # or a process that has ended is not gone
+    os._exit(0)
+
+from hub import ConnectionManager
+from telling import told
+from ws_audit.outputs.multiprocess import Workers
+
+def page():
+    return {
+        sample.name: sample.value
+        for metric in Workers(os.environ["PROMETHEUS_MULTIPROC_DIR"]).collect()
+        for sample in metric.samples
+        if sample.name in ("ws_audit_build_info", "ws_audit_instances_created_total")
+        and sample.labels.get("manager") in (None, "hub:ConnectionManager")
+    }
+
+def until(what):
+    deadline = time.monotonic() + 10
+    while page() != what and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+first = ConnectionManager()
+first.send_to_user("alice", "hello")
+both = {"ws_audit_build_info": 1.0, "ws_audit_instances_created_total": 1.0}
+until(both)
+parent = os.getpid()
+if os.fork():
+    os._exit(0)
+while os.path.exists(f"/proc/{parent}"):
+    time.sleep(0.01)
+second = ConnectionManager()
+second.send_to_user("alice", "hello")
+both["ws_audit_instances_created_total"] = 2.0
+until(both)
+told(**page())
+"""
+
+
+def test_a_daemon_whose_parent_is_gone_is_still_there(stage: Stage, shared: Path) -> None:
+    stage.environment.write(hub=HUB)
+    told = stage.environment.audited(DAEMON, PROMETHEUS_MULTIPROC_DIR=str(shared)).told
+    assert told == {"ws_audit_build_info": 1, "ws_audit_instances_created_total": 2}
 
 
 def test_ours_alone_are_on_our_endpoint(stage: Stage, shared: Path) -> None:

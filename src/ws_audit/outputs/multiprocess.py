@@ -56,7 +56,7 @@ class Workers(Collector):
         self._path = Path(path)
 
     def collect(self) -> Iterator[Metric]:
-        dead = {path for path, pid in _live_gauges(self._path) if not _alive(pid)}
+        dead = {path for path, _ in _of_the_dead(self._path)}
         files = [str(path) for path in self._path.glob("*.db") if path not in dead]
         merged = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
         for metric in merged:
@@ -75,22 +75,25 @@ class Undertaker:
         self._gone: dict[int, float] = {}  # pid: since when
 
     def tick(self) -> None:
-        """Look once. The files are named by pid unless the application said otherwise."""
-        pids = {pid for _, pid in _live_gauges(self._path)}
-        if os.getpid() not in pids:
-            return
+        """Look once."""
         now = time.monotonic()
-        self._gone = {pid: self._gone.get(pid, now) for pid in pids if not _alive(pid)}
-        for path, pid in _live_gauges(self._path):
-            if now - self._gone.get(pid, now) >= self.GRACE and _audited(path):
+        found = list(_of_the_dead(self._path))
+        self._gone = {pid: self._gone.get(pid, now) for _, pid in found}
+        for path, pid in found:
+            if now - self._gone[pid] >= self.GRACE and _audited(path):
                 path.unlink(missing_ok=True)
 
 
-def _live_gauges(directory: Path) -> Iterator[tuple[Path, int]]:
-    for path in directory.glob("gauge_live*_*.db"):
-        pid = path.stem.rpartition("_")[2]
-        if pid.isdecimal():
-            yield path, int(pid)
+def _of_the_dead(directory: Path) -> Iterator[tuple[Path, int]]:
+    """Live gauges of processes that are gone.
+
+    Files are named by pid unless the application numbers its workers itself: if none is named
+    by ours, a number in their names says nothing about a process.
+    """
+    names = [(path, path.stem.rpartition("_")[2]) for path in directory.glob("gauge_live*_*.db")]
+    found = [(path, int(pid)) for path, pid in names if pid.isdecimal()]
+    if any(pid == os.getpid() for _, pid in found):
+        yield from ((path, pid) for path, pid in found if not _alive(pid))
 
 
 def _alive(pid: int) -> bool:
