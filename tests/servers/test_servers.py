@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -37,6 +38,11 @@ SERVERS = {
 }
 
 
+# hypercorn awaits asyncio's `Server.wait_closed`, which since then waits for every connection;
+# without the agent, too.
+WAITS_FOR_CLIENTS = sys.version_info >= (3, 12)
+
+
 @pytest.mark.parametrize("name", SERVERS)
 def test_a_leak_is_found_and_counted_as_the_clients_saw_it(stage: Stage, name: str) -> None:
     words, workers = SERVERS[name]
@@ -61,9 +67,12 @@ def test_a_leak_is_found_and_counted_as_the_clients_saw_it(stage: Stage, name: s
 def test_clients_that_are_still_there_and_ctrl_c(stage: Stage, name: str) -> None:
     """The terminal signals the whole group, and a client has not gone."""
     words, workers = SERVERS[name]
-    with stage.serve(*words, workers=workers) as server, server.connected("bob"):
-        server.talk("carol")
-        server.interrupt()
+    with stage.serve(*words, workers=workers) as server:
+        with server.connected("bob"):
+            server.talk("carol")
+            server.interrupt()
+            if not (name.startswith("hypercorn") and WAITS_FOR_CLIENTS):
+                server.process.wait(20)
         server.process.wait(20)
     server.assert_quiet(workers)
     server.assert_reviewed()
