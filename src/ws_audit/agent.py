@@ -131,11 +131,20 @@ class Agent:
 
     def unknown(self, cls: type) -> None:
         """A class shows up by an instance: made in a function, or inheriting what is hooked."""
-        module = sys.modules.get(cls.__module__)
-        if self._active and type(module) is ModuleType:
-            name = _name(module)
-            if self._by_rules(name, module) or self._declared.table(name, cls) is not None:
-                self._take(cls, True, module)
+        module, runtime = sys.modules.get(cls.__module__), self.runtime
+        if not self._active or runtime is None or type(module) is not ModuleType:
+            return
+        name = _name(module)
+        inherits = any(base in runtime.installer for base in cls.__mro__[1:])
+        taken = False
+        if self._by_rules(name, module) or self._declared.table(name, cls) is not None:
+            realtime = inherits or is_realtime(module, runtime.installer)
+            taken = self._take(cls, realtime, module)
+        if inherits and not taken:
+            # Nothing of its own to hook. Known all the same, or each instance would ask again.
+            with self._lock:
+                target = Target(cls.__module__, cls.__qualname__, "inherits what is hooked", ())
+                runtime.manager(cls, target, module)
 
     def _failed(self, fault: Exception) -> None:
         if self.runtime is not None:
@@ -168,7 +177,7 @@ class Agent:
             self._look_again(runtime)
             for module in modules:
                 runtime.singletons(module)
-            runtime.too_late(discovery.captured(runtime.installer.replaced()))
+            runtime.look_for_captured()
         except Exception as fault:
             runtime.failed("hooks", fault)
 

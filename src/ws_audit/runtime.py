@@ -16,6 +16,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Final
 
+from . import discovery
 from .bindings import Bindings
 from .classify import Method, Target, event_names
 from .drain import Drain, ending
@@ -102,6 +103,7 @@ class Runtime:
         self.serving = Switch()
         self.installer = Installer(self._hook, Switch(), self.failed)
         self.hooked: dict[str, ModuleType] = {}  # framework modules, by name
+        self._looked_for = 0  # functions replaced, when last looked for who kept them
         self.captured: list[str] = []  # what was kept before it was hooked, and where
         self.outputs: Outputs | None = None
         self._lock = Undivided()
@@ -182,8 +184,13 @@ class Runtime:
         else:
             self.drain.append(record)
 
-    def too_late(self, captured: list[str]) -> None:
+    def look_for_captured(self) -> None:
         """Tell of what was kept before it was hooked: calls that way are not seen."""
+        replaced = self.installer.replaced()
+        if len(replaced) == self._looked_for:
+            return  # a test client serves again for every session; the walk is long
+        self._looked_for = len(replaced)
+        captured = discovery.captured(replaced)
         self.installer.states["too_late"] = len(captured)
         for text in captured:
             if text not in self.captured:
@@ -256,6 +263,7 @@ class Runtime:
         """Patch again: a new switch, so that wrappers somebody kept stay plain calls."""
         self.serving.on = True
         self.hooked = {}
+        self._looked_for = 0
         self.installer = Installer(self._hook, Switch(), self.failed)
 
     def failed(self, stage: str, fault: BaseException) -> None:

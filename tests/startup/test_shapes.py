@@ -503,3 +503,73 @@ asyncio.run(main())
 def test_a_class_made_in_the_application_s_startup_is_hooked(app: Environment) -> None:
     app.write(chat=LIFESPAN)
     assert app.audited(SERVED).told == {"seen": 1}
+
+
+INHERITING = (
+    HEAD
+    + """
+class ConnectionManager:
+"""
+    + BODY
+    + """
+class QuietManager(ConnectionManager):
+    pass
+
+async def endpoint(websocket):
+    await converse(websocket, QuietManager())
+
+app = application(endpoint)
+"""
+)
+
+LOOKED_AT = """
+from telling import told
+from starlette.testclient import TestClient
+import chat
+from ws_audit import agent
+
+looks = []
+classify = agent.classify
+agent.classify = lambda cls, realtime: looks.append(cls.__name__) or classify(cls, realtime)
+client = TestClient(chat.app)
+for _ in range(5):
+    with client.websocket_connect("/ws/alice") as session:
+        session.receive_json()
+told(quiet=chat.QuietManager in agent.agent().runtime.installer, looks=looks.count("QuietManager"))
+"""
+
+
+def test_a_class_that_only_inherits_is_looked_at_once(app: Environment) -> None:
+    app.write(chat=INHERITING)
+    told = app.audited(LOOKED_AT).told
+    assert told["quiet"] is True
+    assert told["looks"] <= 2  # as its module was imported, and with its first instance
+
+
+BY_THE_WAY = """
+def make_notifier():
+    class Notifier:
+        def send(self, address, text):
+            return address
+
+    return Notifier()
+
+KEPT = make_notifier()
+"""
+
+ELSEWHERE = """
+from telling import told
+from starlette.testclient import TestClient
+import chat, mail
+from ws_audit.agent import agent
+
+with TestClient(chat.app).websocket_connect("/ws/alice") as session:
+    session.receive_json()
+told(taken=type(mail.KEPT) in agent().runtime.installer)
+"""
+
+
+def test_a_local_class_is_judged_by_its_own_module(app: Environment) -> None:
+    """What would be a manager in a chat's module is none in one that sends mail."""
+    app.write(chat=INHERITING, mail=BY_THE_WAY)
+    assert app.audited(ELSEWHERE).told == {"taken": False}

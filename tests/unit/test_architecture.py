@@ -70,8 +70,8 @@ MAY: dict[str, frozenset[str]] = {
         "outputs": "forks identity incidents intents review tally",
         "monitors": "incidents",
         # what joins them, and what begins it
-        "runtime": "bindings classify drain factories forks hooks intents labels outputs payloads"
-        " sink sites tables tally transports",
+        "runtime": "bindings classify discovery drain factories forks hooks intents labels outputs"
+        " payloads sink sites tables tally transports",
         "agent": "bootstrap classify declared discovery factories runtime signs transports",
         "bootstrap": "agent witness",
         "witness": "",
