@@ -14,11 +14,12 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SHIPPED := $(shell find src examples grafana -type f -not -path '*/__pycache__/*')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench check lock lock-check clean
+.PHONY: help setup demo test soak lint format bench check lock lock-check clean
 
 help:
 	@echo 'make demo    ten users over real WebSockets: clean, then with every seeded leak'
 	@echo 'make test    the tests'
+	@echo 'make soak    1,000 clients at four workers for two minutes, with a few seeded leaks'
 	@echo 'make lint    ruff, mypy'
 	@echo 'make check   lint and test'
 	@echo 'make bench   the cost of one audited send'
@@ -50,6 +51,9 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+soak: setup
+	$(BIN)/python -m tests.soak.rush --seconds 120 --connections 1000 --workers 4
 
 lint: setup
 	$(BIN)/ruff check
