@@ -116,20 +116,27 @@ class Drain:
                     self._failed("drain", fault)
 
     def fold(self, *, slices: bool = False) -> None:
-        """Hand everything in the ring to the outputs; in slices when nobody waits for it."""
-        while self._fold_until(self.SLICE_NS if slices else None):
-            # Without the lock: a scrape, maybe on the event loop, does not wait for pauses.
-            time.sleep(self.PAUSE)
+        """Hand what is in the ring now to the outputs; in slices when nobody waits for it.
 
-    def _fold_until(self, slice_ns: int | None) -> bool:
-        """Fold for so long, or to the end; whether something is left."""
+        Not what comes meanwhile: threads that send without a pause would never let go of a
+        scrape, of the second's tick, or of a process that is about to end.
+        """
+        left = len(self._ring)
+        while left:
+            left = self._fold_some(left, self.SLICE_NS if slices else None)
+            if left:
+                # Without the lock: a scrape, maybe on the event loop, does not wait for pauses.
+                time.sleep(self.PAUSE)
+
+    def _fold_some(self, most: int, slice_ns: int | None) -> int:
+        """Fold so many, or for so long; how many are left."""
         with self._folding:
             ring, outputs = self._ring, self._outputs
             begun = time.perf_counter_ns()
-            while ring:
+            for left in range(most - 1, -1, -1):
                 try:
                     record = ring.popleft()
-                except IndexError:
+                except IndexError:  # somebody else folds as well
                     break
                 for output in outputs:
                     try:
@@ -137,8 +144,8 @@ class Drain:
                     except Exception as fault:
                         self._failed("drain", fault)
                 if slice_ns is not None and time.perf_counter_ns() - begun > slice_ns:
-                    return True
-            return False
+                    return left
+            return 0
 
     def tick(self, now_ns: int) -> None:
         """Let each output do its periodic work."""

@@ -30,7 +30,7 @@ from ws_audit.tools.demo_cast import Cast
 from ws_audit.tools.demo_stage import HOST, free_ports
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 APPS = Path(__file__).parent / "apps"
 WRONG = 0.02
@@ -49,7 +49,8 @@ class Stage:
         self.asked = 0
 
     @contextlib.contextmanager
-    def open(self) -> Iterator[None]:
+    def open(self) -> Iterator[subprocess.Popen[bytes]]:
+        """The workers, from ready to gone; by SIGTERM, if they are still there at the end."""
         told = {
             "WS_AUDIT_ENABLED": "1",
             "WS_AUDIT_TRACE_DIR": str(self.store),
@@ -74,9 +75,10 @@ class Stage:
             )
         try:
             eventually("all workers serve metrics", 30, lambda: len(self.pages()) == self.workers)
-            yield
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(30) == 0, self.said()
+            yield process
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                assert process.wait(30) == 0, self.said()
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -132,33 +134,14 @@ def rush(folder: Path, seconds: float, connections: int, workers: int, seed: int
     more_descriptors(connections * 2 + 500)
     cast = Cast.of(max(10, connections // 2))
     stage = Stage(folder, cast, workers)
-    plan = {
-        "seconds": seconds,
-        "connections": connections,
-        "seed": seed,
-        "rate": min(1.5, 900 / connections),
-        "wrong": WRONG,
-    }
-    files = [folder / f"{name}.json" for name in ("users", "plan", "out")]
-    files[0].write_text(json.dumps(cast.tokens))
-    files[1].write_text(json.dumps(plan))
     with stage.open():
         before = stage.total("ws_audit_instances_alive")
-        crowd = subprocess.Popen(
-            [sys.executable, str(APPS / "crowd.py"), f"ws://{HOST}:{stage.port}/ws"]
-            + [str(path) for path in files],
-            env=paths(),
-            cwd=folder,
-        )
-        try:
+        rate = min(1.5, 900 / connections)
+        with crowd(stage, seconds, connections, rate, seed) as let_in:
             time.sleep(seconds / 4)  # by then everybody is there
             full = stage.states()
             alive = stage.total("ws_audit_connections_alive")
-            assert crowd.wait(seconds + 90) == 0
-        finally:
-            crowd.kill()
-            crowd.wait()
-        clients = json.loads(files[2].read_text())
+            clients = let_in()
         eventually(
             "all connections are closed",
             20,
@@ -169,6 +152,44 @@ def rush(folder: Path, seconds: float, connections: int, workers: int, seed: int
         pages = stage.pages()
     document = json.loads(review(stage.store, "json"))
     return compare(stage, clients, full, left, pages, document, before, alive)
+
+
+@contextlib.contextmanager
+def crowd(
+    stage: Stage, seconds: float, connections: int, rate: float, seed: int
+) -> Iterator[Callable[[], dict[str, Any]]]:
+    """The clients, at work; call what you get to wait for them and read what they saw."""
+    files = [stage.folder / f"{name}.json" for name in ("users", "plan", "out")]
+    plan = {"connections": connections, "seed": seed, "rate": rate, "wrong": WRONG}
+    files[0].write_text(json.dumps(stage.cast.tokens))
+    files[1].write_text(json.dumps(plan | {"seconds": seconds}))
+    process = subprocess.Popen(
+        [sys.executable, str(APPS / "crowd.py"), f"ws://{HOST}:{stage.port}/ws"]
+        + [str(path) for path in files],
+        env=paths(),
+        cwd=stage.folder,
+    )
+
+    def told() -> dict[str, Any]:
+        assert process.wait(seconds + 90) == 0
+        found: dict[str, Any] = json.loads(files[2].read_text())
+        return found
+
+    try:
+        yield told
+    finally:
+        process.kill()
+        process.wait()
+
+
+def leaked(stage: Stage, clients: dict[str, Any]) -> Counter[Pair]:
+    """What the clients saw of somebody else's, by pair."""
+    name = stage.cast.hash_of
+    seen: Counter[Pair] = Counter()
+    for owner, recipient, number in clients["seen"]:
+        if owner != recipient:
+            seen[name(owner), name(recipient)] += number
+    return seen
 
 
 def compare(
@@ -183,10 +204,7 @@ def compare(
 ) -> dict[str, Any]:
     """The table, once everything in it agrees."""
     name = stage.cast.hash_of
-    seen: Counter[Pair] = Counter()
-    for owner, recipient, number in clients["seen"]:
-        if owner != recipient:
-            seen[name(owner), name(recipient)] += number
+    seen = leaked(stage, clients)
     sent: Counter[Pair] = Counter()
     for state in left:
         for owner, recipient, _, number, _ in state["ledger"]:

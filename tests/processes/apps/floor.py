@@ -154,6 +154,19 @@ def metric(name: str, **labels: str) -> float | None:
     return REGISTRY.get_sample_value(name, labels)
 
 
+def sums(name: str, label: str) -> dict[str, float]:
+    """What is not 0 of a metric, by one label."""
+    from prometheus_client import REGISTRY
+
+    found: dict[str, float] = {}
+    for family in REGISTRY.collect():
+        for sample in family.samples:
+            if sample.name == name and sample.value:
+                key = sample.labels[label]
+                found[key] = found.get(key, 0) + sample.value
+    return found
+
+
 def ours() -> list[str]:
     """The threads of this process but for the main one."""
     return sorted(
