@@ -93,6 +93,11 @@ class Played:
                     ]
         return found
 
+    @property
+    def sends(self) -> list[Line]:
+        """The neighbours of violations."""
+        return [line for line in self.violations if "ws_audit.deliveries" in line[1]]
+
     def stored(self, pid: int) -> Pairs:
         """The violations a process has written."""
         pairs: Pairs = Counter()
@@ -184,3 +189,9 @@ def agrees(played: Played, *, covered: bool = True) -> None:
         ids = played.ids(name)
         assert ids
         assert len(set(ids)) == len(ids)
+    # The sends beside a violation are the process's own, too.
+    sends = [(pid, span["ws_audit.intent.id"]) for pid, span in played.sends]
+    assert len({intent for _, intent in sends}) == len(sends)
+    for pid in played.pids:
+        frames = sum(frame["pid"] == pid for frame in played.frames)
+        assert sum(writer == pid for writer, _ in sends) <= frames

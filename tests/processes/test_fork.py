@@ -53,6 +53,16 @@ def test_out_of_an_event_loop_that_serves(tmp_path: Path) -> None:
     assert played.covered(played.pid) == sum(frame["pid"] == played.pid for frame in played.frames)
 
 
+def test_a_fork_waits_a_moment_and_a_child_for_nobody(tmp_path: Path) -> None:
+    played = play(tmp_path, "waiting")
+    agrees(played)
+    briefly, long, ours = played.told
+    assert briefly["waited"] > 0.3  # until the other thread was out
+    assert 0.9 < long["waited"] < 3  # no longer: the application goes on
+    assert ours["waited"] < 0.9  # of our own locks a child gets new ones
+    assert max(each["child"] for each in played.told) < 3
+
+
 def test_a_child_that_does_nothing_leaves_no_trace(tmp_path: Path) -> None:
     played = play(tmp_path, "quiet", WS_AUDIT_METRICS_ADDR=f"{HOST}:{free_ports(1)[0]}")
     child, parent = played.told

@@ -26,8 +26,11 @@ if TYPE_CHECKING:
 CONNECTIONS = 60
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(
+    ("sent", "workers"),
+    [(signal.SIGTERM, 2), (signal.SIGINT, 1), (signal.SIGKILL, 1)],
+    ids=["SIGTERM to two workers", "SIGINT", "SIGKILL"],
+)
 def test_in_the_middle_of_traffic(tmp_path: Path, sent: signal.Signals, workers: int) -> None:
     stage = Stage(tmp_path, Cast.of(30), workers)
     with (
