@@ -118,8 +118,6 @@ class PendingPayloads:
         entry = self._entries.pop(key, None)
         if entry is not None:
             self._bytes -= entry[3]
-            if not self._entries:
-                self._bytes = 0  # whatever threads that were at it at once have miscounted
 
 
 def _is(keep: object, payload: object) -> bool:

@@ -10,10 +10,10 @@ import threading
 import pytest
 
 from ws_audit.identity import principal
-from ws_audit.intents import Frame, Intent, Intents
+from ws_audit.intents import Intent, Intents
 from ws_audit.model import CONSTRUCT, OK, SEND, STRONG, Call, Evidence
 from ws_audit.sites import caller
-from ws_audit.tables import KNOWN, NEW, Instances, PendingPayloads
+from ws_audit.tables import KNOWN, NEW, Instances
 from ws_audit.tally import Tally
 
 
@@ -91,20 +91,3 @@ def test_an_event_is_settled_once_whoever_comes_first() -> None:
         at_once(lambda: intents._settle(intent, [], OK))  # noqa: B023
     assert len(records) == 300
     assert tally.total() == {("sent", "m", "none", OK): 300}
-
-
-@pytest.mark.usefixtures("often")
-def test_the_bytes_that_wait_are_right_again_when_nothing_waits() -> None:
-    pending = PendingPayloads()
-    payloads = [{"number": number} for number in range(50)]
-
-    def work() -> None:
-        for payload in payloads:
-            intent = Intent(SEND, "m", "f", caller(1))
-            pending.add(payload, Frame(intent, None), 0)
-            pending.remove(id(payload), intent)
-
-    at_once(work)
-    pending.expire(11_000_000_000)
-    assert len(pending) == 0
-    assert pending._bytes == 0
