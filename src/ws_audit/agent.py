@@ -364,6 +364,7 @@ def agent() -> Agent:
 def _forget() -> None:
     global _making
     _making = RLock()
+    bootstrap.forget()
     if _agent is not None:
         _agent.forget()
 

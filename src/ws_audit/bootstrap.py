@@ -103,6 +103,10 @@ class Finder:
             self._asking.discard(key)
         return None
 
+    def forget(self) -> None:
+        """No look-up is under way."""
+        self._asking.clear()
+
     def invalidate_caches(self) -> None:
         """Nothing is cached here."""
 
@@ -237,6 +241,11 @@ def install() -> None:
     if place() != 0:
         sys.meta_path.insert(0, _finder)  # before it goes elsewhere: other threads import, too
         _remove(place() + 1)
+
+
+def forget() -> None:
+    """In a forked child: look-ups under way were those of the parent's threads."""
+    _finder.forget()
 
 
 def uninstall() -> None:

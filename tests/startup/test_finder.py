@@ -437,3 +437,23 @@ def test_a_reloaded_module_is_hooked_again(app: Environment) -> None:
     app.write(hub=HUB)
     told = app.audited(WATCHED).told
     assert told == {"reloaded": [True, True], "loader": "SourceFileLoader", "finders": 1}
+
+
+FORKED = """
+from telling import told
+import os
+import hub
+from ws_audit import bootstrap
+
+bootstrap._finder._asking.add((1, "shop.api"))  # a look-up of some other thread
+child = os.fork()
+if not child:
+    os._exit(len(bootstrap._finder._asking))
+told(child=os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_look_ups_under_way_are_not_the_child_s(app: Environment) -> None:
+    """A thread of the child may get the number of one of the parent's."""
+    app.write(hub=HUB)
+    assert app.audited(FORKED).told == {"child": 0}
