@@ -18,7 +18,7 @@ import time
 from _thread import RLock
 from importlib import import_module
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import bootstrap, discovery, settings, transports
 from .classify import Refused, Target, classes_of, classify
@@ -27,6 +27,7 @@ from .factories import factories_of
 from .signs import is_realtime
 
 if TYPE_CHECKING:
+    from .facts.state import State
     from .runtime import Runtime
 
 _CONTROL_NS = 2_000_000_000
@@ -39,7 +40,9 @@ class Agent:
 
     def __init__(self) -> None:
         self._lock = RLock()
-        self.settings, problems = settings.load(os.environ, _directory())
+        self.settings, problems, self._origins = settings.read(os.environ, _directory())
+        self._problems = problems
+        self._state: State | None = None
         self._declared = Declared(self.settings.manager, say)
         self.runtime: Runtime | None = None
         self.refused: dict[str, str] = {}  # classes that look like managers -> why they are none
@@ -156,17 +159,73 @@ class Agent:
         if self.runtime is None:
             from .runtime import Runtime
 
-            self.runtime = Runtime(self.settings, say, self.serve, self.periodic, self.unknown)
+            self.runtime = Runtime(
+                self.settings,
+                say,
+                self.serve,
+                self.periodic,
+                self.unknown,
+                self._application_modules,
+                self.state(),
+            )
             self._active = self._enabled and self._allowed
             waiting, self._inside = self._inside, []
             for name, module in waiting if self._active else ():
                 self._hook(name, module)
         return self.runtime
 
+    # -- what doctor reads ----------------------------------------------------------------------
+
+    def state(self) -> State:
+        """The file with the facts of this process."""
+        if self._state is None:
+            from .facts.state import State
+
+            given = self.settings
+            self._state = State(
+                [given.trace_dir, given.report],
+                self.facts,
+                given.store_max_age_days,
+                soon=given.report != "",
+            )
+        return self._state
+
+    def facts(self) -> dict[str, Any]:
+        """What this process knows of itself."""
+        from .facts.document import facts
+
+        off = ""
+        if not self._active:
+            off = "control file" if not self._allowed else "ws_audit.disable()"
+        return facts(
+            self.settings,
+            self._origins,
+            self._problems,
+            self.refused,
+            self.import_hook_works,
+            off,
+            self.runtime,
+        )
+
+    def report(self) -> None:
+        """At exit, if somebody asked for it: also of a process that never served anything."""
+        try:
+            if self.runtime is not None and self.runtime.outputs is not None:
+                self.runtime.last_facts()
+            else:
+                self.state().write(time.time_ns(), ended=True)
+        except Exception as fault:
+            self._failed(fault)
+
+    def _application_modules(self) -> list[ModuleType]:
+        modules = [module for module in list(sys.modules.values()) if type(module) is ModuleType]
+        return [module for module in modules if self._scanned(module)]
+
+    # -- all modules ----------------------------------------------------------------------------
+
     def scan(self) -> None:
         """Look at everything imported so far: what the finder could not see, and singletons."""
-        modules = [module for module in list(sys.modules.values()) if type(module) is ModuleType]
-        modules = [module for module in modules if self._scanned(module)]
+        modules = self._application_modules()
         for module in modules:
             self._look(module)
         runtime = self.runtime

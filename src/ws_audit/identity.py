@@ -148,6 +148,16 @@ def peek(value: object, name: str) -> object:
     return None
 
 
+def fields_of(value: object) -> dict[Any, Any] | None:
+    """The dict a value is, or its instance dictionary; None of anything else. Not to be changed."""
+    if is_a(value, dict):
+        return value  # type: ignore[return-value]
+    kind = type(value)
+    namespace = _getter(kind, "__dict__", GetSetDescriptorType)
+    fields = None if namespace is None else namespace.__get__(value, kind)
+    return fields if type(fields) is dict else None
+
+
 # Past what a metaclass may have put before them.
 _mro = type.__dict__["__mro__"].__get__
 _namespace = type.__dict__["__dict__"].__get__

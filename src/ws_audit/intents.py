@@ -37,6 +37,7 @@ from .tables import PendingPayloads
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .model import Principal
     from .tally import Tally
 
 _WAIT_NS: Final = PendingPayloads.SECONDS * 1_000_000_000
@@ -84,6 +85,8 @@ class Frame:
     ended = False
     rested = False  # a generator, or a coroutine that came later
     over: Frame | None = None  # then: what was current when it went on
+    # Who stood in parameters no rule knows, (path, who): seen now and then, see facts.
+    offered: tuple[tuple[str, Principal], ...] = ()
 
     def __init__(self, intent: Intent, above: Frame | None) -> None:
         self.intent = intent

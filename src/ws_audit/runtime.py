@@ -20,6 +20,9 @@ from . import discovery
 from .bindings import Bindings
 from .classify import Method, Target, event_names
 from .drain import Drain, ending
+from .facts.clues import Clues
+from .facts.names import Names
+from .facts.unjudged import Unjudged
 from .forks import Undivided
 from .hooks.calls import CONNECTS, SENDS, SendHook
 from .hooks.factories import FactoryHook
@@ -41,11 +44,13 @@ if TYPE_CHECKING:
     from types import FunctionType, ModuleType
 
     from .factories import Factory
+    from .facts.state import State
     from .model import Evidence
     from .outputs.assembly import Outputs
     from .settings import Settings
 
 
+NAMES_NS: Final = 200_000  # a slice of reading which names stand in the application's code
 MAX_UNTAKEN: Final = 1_000  # names of classes factories return that are no managers
 
 
@@ -59,6 +64,8 @@ class Runtime:
         before_serving: Callable[[], None],
         periodic: Callable[[int], None],
         unknown: Callable[[type], None],
+        application_modules: Callable[[], list[ModuleType]],
+        state: State,
     ) -> None:
         self.settings = settings
         self.say = say
@@ -88,6 +95,9 @@ class Runtime:
             self._new_class,
             self._shared,
         )
+        self.clues = Clues(lambda: application_site(self._included))
+        self.unjudged = Unjudged()
+        self.names = Names(application_modules)
         self.sink = Sink(
             self.reader,
             self.intents,
@@ -97,6 +107,7 @@ class Runtime:
             lambda: application_site(self._included),
             self.failed,
             Bindings(settings.identity_connection, settings.identity_tenant),
+            self.clues,
             max_connections=settings.limits_connections,
         )
         # Of the wrappers servers hold: it outlives patching and unpatching.
@@ -105,6 +116,8 @@ class Runtime:
         self.hooked: dict[str, ModuleType] = {}  # framework modules, by name
         self._looked_for = 0  # functions replaced, when last looked for who kept them
         self.captured: list[str] = []  # what was kept before it was hooked, and where
+        self.applications = 0  # how often a server has taken one
+        self.state = state
         self.outputs: Outputs | None = None
         self._lock = Undivided()
         self._registered = False  # for the end of the process; a forked child inherits it
@@ -208,6 +221,7 @@ class Runtime:
 
     def take(self, application: Application) -> Application:
         """A server takes the application: from here on messages are seen and records leave."""
+        self.applications += 1
         try:
             self._before_serving()
         except Exception as fault:  # what can't leave is counted all the same
@@ -225,6 +239,7 @@ class Runtime:
         if self.outputs is not None:
             self.drain.fold()
             self.outputs.last_words()
+            self.last_facts()
 
     def start_outputs(self, *, serving: bool = False) -> None:
         """Stage 2: build the ways out, once; in a forked child they begin again.
@@ -238,7 +253,8 @@ class Runtime:
 
                 self.outputs = Outputs(self, serving=serving)
                 self.sink.violations = self.outputs.violations
-                self.drain.outputs([*self.outputs.all(), self], self._begun, self.start_outputs)
+                ways = [*self.outputs.all(), self.unjudged, self, self.state]
+                self.drain.outputs(ways, self._begun, self.start_outputs)
                 for line in self.outputs.notes:
                     self.say(line)
             else:
@@ -253,6 +269,8 @@ class Runtime:
         """About once a second: what has waited too long, and the control file."""
         self.intents.expire(now_ns)
         self._periodic(now_ns)
+        if self.clues.found and not self.names.complete:
+            self.names.read(NAMES_NS)
 
     def disarm(self) -> None:
         """The kill switch: every class and function is as it was; open sinks pass through."""
@@ -287,6 +305,24 @@ class Runtime:
                 )
         except Exception:
             pass
+
+    @property
+    def factories(self) -> list[str]:
+        """The hooked factories, by name."""
+        return list(self._factories.known)
+
+    def instances(self, number: int) -> list[object]:
+        """Some of the living instances of manager classes."""
+        return self._instances.some(number)
+
+    def last_facts(self) -> None:
+        """What doctor reads, once more: the process may end now."""
+        try:
+            if self.clues.found:
+                self.names.read()
+            self.state.write(time.time_ns(), ended=True)
+        except Exception as fault:
+            self.failed("drain", fault)
 
     def flush(self, seconds: float) -> bool:
         """Fold and send everything recorded so far; whether all of it has left the process."""
@@ -327,6 +363,7 @@ class Runtime:
         self.drain.stop()
         if self.outputs is not None:
             self.outputs.stop()
+            self.last_facts()
 
     def close(self) -> None:
         """After stop(), if the process goes on: nothing of ours runs in it."""
@@ -340,5 +377,9 @@ class Runtime:
         self.intents.forget()
         self.sink.forget()
         self._instances.forget()
+        self.clues.forget()
+        self.unjudged.forget()
+        self.state.forget()
+        self.applications = 0
         if self.outputs is not None:
             self.outputs.forget()

@@ -54,6 +54,7 @@ class Settings(NamedTuple):
     trace_dir: str = ""  # empty: no store
     metrics_addr: Address | None = None  # None: the default registry, no endpoint of ours
     control_file: str = ""  # `load` makes it "control" in trace_dir, if there is one
+    report: str = ""  # where each process leaves its facts as well; only from the environment
     hash_key: str = ""  # empty: unset; only from the environment, files get committed
 
     store_segment_bytes: int = 16_777_216
@@ -111,15 +112,23 @@ def load(environ: Mapping[str, str], directory: str) -> tuple[Settings, list[str
     Returns them with the list of problems, each a text that names the key, the value, the
     place and what was expected. A key with a problem keeps its default.
     """
+    settings, problems, _ = read(environ, directory)
+    return settings, problems
+
+
+def read(environ: Mapping[str, str], directory: str) -> tuple[Settings, list[str], dict[str, str]]:
+    """What `load` returns, and for each key that was given where its value comes from."""
     problems: list[str] = []
     given = _from_file(environ, directory, problems) + _from_environment(environ, problems)
 
     # The environment comes second, so it wins; where it is wrong, the file's value is not what
     # was asked for either. A bad value in the file is reported even if it is overridden here.
     values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
     for key, value, source in given:
         kind = _KEYS[key]
         values.pop(key, None)
+        origins.pop(key, None)
         if isinstance(value, str) and f"{key} = {value}" in _LATER:
             problems.append(unsupported(f"{key} = {shown(value)}", source))
             continue
@@ -128,12 +137,15 @@ def load(environ: Mapping[str, str], directory: str) -> tuple[Settings, list[str
         except (TypeError, ValueError):
             problems.append(bad(key, value, source, kind.expected))
             continue
+        origins[key] = source
         if key == "manager":
             values[key] = manager_tables.read(value, source, problems)
 
     settings = Settings(**{key.replace(".", "_"): value for key, value in values.items()})
     settings = _with_room(settings, given, problems)
-    return _placed(settings, directory), problems
+    if settings.trace_dir and not settings.control_file:
+        origins["control_file"] = "derived from trace_dir"
+    return _placed(settings, directory), problems, origins
 
 
 # --- what each key accepts ---------------------------------------------------------------
@@ -242,6 +254,7 @@ _KEYS: dict[str, _Kind] = {
         _address, "HOST:PORT or HOST:PORT-PORT, ports from 1 to 65535, an IPv6 host in brackets"
     ),
     "control_file": _PATH,
+    "report": _PATH,
     "hash_key": _Kind(_text, "text in UTF-8"),
     "store.segment_bytes": _whole(4096),  # a violation must fit into a segment
     "store.max_bytes": _whole(4096),
@@ -289,12 +302,13 @@ _VARIABLES = {
     "WS_AUDIT_TRACE_DIR": "trace_dir",
     "WS_AUDIT_METRICS_ADDR": "metrics_addr",
     "WS_AUDIT_CONTROL": "control_file",
+    "WS_AUDIT_REPORT": "report",
     "WS_AUDIT_HASH_KEY": "hash_key",
 }
 _ENABLED, _CONFIG = "WS_AUDIT_ENABLED", "WS_AUDIT_CONFIG"
 _OUR_TESTS = "WS_AUDIT_TEST_"  # variables of the agent's own test suite
 
-_ENVIRONMENT_ONLY = frozenset({"hash_key"})  # files get committed
+_ENVIRONMENT_ONLY = frozenset({"hash_key", "report"})  # files get committed, or used again
 _LISTS = (_GLOBS, _SCOPE_PATHS, _FIELD_PATHS, _EVENT_NAMES)
 _TABLES = frozenset(key.partition(".")[0] for key in _KEYS if "." in key)
 _YES = ("1", "true", "yes", "on")
@@ -383,7 +397,9 @@ def _flat(document: dict[str, Any], source: str, problems: list[str]) -> list[_G
         if key in _LATER:
             problems.append(unsupported(key, source))
         elif key in _ENVIRONMENT_ONLY:
-            problems.append(f"{key} in {source}: a secret; expected WS_AUDIT_HASH_KEY instead")
+            what = "a secret; " if key in SECRET else ""
+            name = next(name for name, known in _VARIABLES.items() if known == key)
+            problems.append(f"{key} in {source}: {what}expected {name} instead")
         elif key in _KEYS:
             given.append(_Given(key, value, source))
         elif key not in _TABLES:
@@ -424,7 +440,8 @@ def _placed(settings: Settings, directory: str) -> Settings:
     control = absolute(settings.control_file)
     if trace_dir and not control:
         control = os.path.join(trace_dir, "control")
-    return settings._replace(trace_dir=trace_dir, control_file=control)
+    report = absolute(settings.report)
+    return settings._replace(trace_dir=trace_dir, control_file=control, report=report)
 
 
 @functools.lru_cache(maxsize=8)

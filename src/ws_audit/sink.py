@@ -39,6 +39,7 @@ from .model import (
     Principal,
     Verdict,
 )
+from .naming import RECIPIENTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,6 +52,23 @@ if TYPE_CHECKING:
 
 _INTERNAL: Final = Verdict(UNATTRIBUTED, INTERNAL_ERROR)
 _LIMIT: Final = Verdict(UNATTRIBUTED, LIMIT)
+
+
+class Clues(Protocol):
+    """Looks at some of the deliveries nobody could judge; see facts."""
+
+    def unjudged(
+        self,
+        cell: Cell,
+        scope: dict[str, Any],
+        content: object,
+        frame: Frame | None,
+        evidence: tuple[Evidence, ...],
+        event: str,
+        reason: str,
+    ) -> str: ...
+
+    def offer(self, connection: int, sort: str, path: str, value: object, kind: str) -> None: ...
 
 
 class Violations(Protocol):
@@ -73,6 +91,7 @@ class Sink:
         application_site: Callable[[], str],
         failed: Callable[[str, BaseException], None],
         bindings: Bindings,
+        clues: Clues,
         max_connections: int = 100_000,
     ) -> None:
         self._read = reader.read
@@ -84,6 +103,7 @@ class Sink:
         self._application_site = application_site
         self._failed = failed
         self._bindings = bindings
+        self.clues = clues
         self._connections = count(1)
         self._inherited = 0  # up to this number they are the parent's; see forget()
         self._open = 0
@@ -129,6 +149,9 @@ class Sink:
         found = self._bindings.from_dependency(name, value)
         if found is not None:
             self.bind(cell, scope, found)
+        else:
+            kind = RECIPIENTS.get(name, "id")
+            self.clues.offer(cell.connection_id, "dependency", f"dependency:{name}", value, kind)
 
     def pin(self, cell: Cell, who: Principal) -> None:
         """The application said it itself, with ws_audit.bind()."""
@@ -190,6 +213,8 @@ class Sink:
             except Exception as fault:  # a violation without its line is still one
                 self._failed("sink", fault)
                 site = site or NONE
+        elif verdict.reason:
+            site = self._unjudged(cell, scope, content, frame, evidence, event, verdict.reason)
         delivery = tuple.__new__(
             Delivery,
             (
@@ -216,6 +241,13 @@ class Sink:
             ),
         )
         return self._violate(delivery) if violated else delivery
+
+    def _unjudged(self, *known: Any) -> str:
+        try:
+            return self.clues.unjudged(*known)
+        except Exception as fault:
+            self._failed("sink", fault)
+            return ""
 
     def delivered(self, delivery: Delivery, error: BaseException | None) -> None:
         """The transport took the message, or raised."""

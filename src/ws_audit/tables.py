@@ -216,6 +216,11 @@ class Instances:
         found = [entry.ref() for entry in entries if entry.ref is not None]
         return [instance for instance in found if instance is not None]
 
+    def some(self, number: int) -> list[object]:
+        """At most so many of them, the oldest first: module-level ones are among these."""
+        found = (entry.ref() for entry in list(self._known.values())[:number] if entry.ref)
+        return [instance for instance in found if instance is not None]
+
     def forget(self) -> None:
         """After a fork: the child counts an instance when it sees it, and knows its owner then."""
         self._inherited = {**self._inherited, **self._known}

@@ -18,6 +18,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from ws_audit.classify import Method, Refused, Target, classify, method_kind, parameters, signature
+from ws_audit.facts.state import State
 from ws_audit.identity import CELL_KEY, Cell
 from ws_audit.model import CREATE, Call, Creation, Delivery
 from ws_audit.outputs.metrics import Metrics
@@ -65,6 +66,8 @@ class Agent:
             lambda: None,
             lambda now_ns: None,
             self._unknown,
+            list,
+            State((), dict, 30),
         )
         self.kept = Kept()
         self.written = Written()

@@ -55,12 +55,14 @@ MAY: dict[str, frozenset[str]] = {
         "tally": "",
         "forks": "",
         "intents": "sites tables tally",
+        # what doctor reads
+        "facts": "classify identity intents signs",
         # the verdict
         "judge": "identity",
         "policy": "",
         # hooks and transports push facts down to the sink; they alone touch the application
         "sink": "bindings identity intents judge labels payloads tally",
-        "hooks": "classify identity intents labels payloads sink sites tables tally",
+        "hooks": "classify identity intents labels payloads signs sink sites tables tally",
         "transports": "hooks identity intents sink",
         # records go out
         "drain": "tally",
@@ -70,15 +72,16 @@ MAY: dict[str, frozenset[str]] = {
         "outputs": "forks identity incidents intents review tally",
         "monitors": "incidents",
         # what joins them, and what begins it
-        "runtime": "bindings classify discovery drain factories forks hooks intents labels outputs"
-        " payloads sink sites tables tally transports",
-        "agent": "bootstrap classify declared discovery factories runtime signs transports",
+        "runtime": "bindings classify discovery drain facts factories forks hooks intents labels"
+        " outputs payloads sink sites tables tally transports",
+        "agent": "bootstrap classify declared discovery facts factories runtime signs transports",
         "bootstrap": "agent witness",
         "witness": "",
         "__init__": "agent identity",
         "instrumentor": "__init__",  # the public calls, under the names OpenTelemetry calls
         # on top; nothing may import it but `python -m ws_audit`
-        "tools": "incidents outputs review agent runtime classify identity judge hooks transports",
+        "tools": "incidents outputs review agent runtime classify declared factories facts"
+        " identity judge hooks signs transports",
         "__main__": "tools",
     }.items()
 }

@@ -59,6 +59,7 @@ ENVIRONMENT: dict[str, tuple[str, str, object]] = {
     "WS_AUDIT_TRACE_DIR": ("trace_dir", "/var/ws", "/var/ws"),
     "WS_AUDIT_METRICS_ADDR": ("metrics_addr", "[::1]:9464-9471", Address("::1", 9464, 9471)),
     "WS_AUDIT_CONTROL": ("control_file", "/run/switch", "/run/switch"),
+    "WS_AUDIT_REPORT": ("report", "/run/facts", "/run/facts"),
     "WS_AUDIT_HASH_KEY": ("hash_key", " k=1 ", " k=1 "),
 }
 
@@ -153,7 +154,7 @@ def test_nothing_set_is_the_defaults(tmp_path: Path) -> None:
 
 
 def test_every_key_is_covered_here() -> None:
-    assert KEYS.keys() | {"hash_key"} == _KEYS.keys()
+    assert KEYS.keys() | {"hash_key", "report"} == _KEYS.keys()
     assert {name: key for name, (key, *_) in ENVIRONMENT.items()} == _VARIABLES
     assert {key.replace(".", "_") for key in _KEYS} == set(Settings._fields)
     assert {key for key, *_ in BAD} >= KEYS.keys()

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from ws_audit import naming
 from ws_audit.classify import undecorated
 from ws_audit.identity import MANAGER, describe, find_cell
 from ws_audit.model import (
@@ -28,6 +29,7 @@ from ws_audit.model import (
     Evidence,
     Principal,
 )
+from ws_audit.signs import words
 from ws_audit.sites import caller, site_text
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from .instances import Receiver
 
 _KNOWN: Final = 65_536
+FIRST, EVERY = 16, 256  # calls whose unnamed parameters are looked at: the first ones, then few
 
 Read = Callable[[tuple[Any, ...], dict[str, Any]], Any]
 
@@ -65,6 +68,22 @@ def parameter(function: FunctionType, name: str | None) -> Read | None:
         return positional
     default = (function.__kwdefaults__ or {}).get(name)
     return lambda _, kwargs: kwargs.get(name, default)
+
+
+def unnamed(function: FunctionType, method: Method) -> list[tuple[str, str, Read]]:
+    """The parameters of a method that mean nothing to the rules: (path, kind, how it is read)."""
+    names = method.parameters
+    known = (names.payload, names.event, names.socket, "self", "cls")
+    inner = undecorated(function)
+    code = inner.__code__
+    owner = f"{inner.__module__}:{inner.__qualname__}"
+    found = []
+    for name in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]:
+        read = None if name in known else parameter(function, name)
+        if read is not None:
+            kind = naming.RECIPIENTS.get(words(name).lstrip("_"), "id")
+            found.append((f"{owner}:{name}", kind, read))
+    return found
 
 
 def whom(value: object, kind: str) -> Principal | None:
@@ -97,6 +116,11 @@ class SendHook:
         self._payload = parameter(function, names.payload)
         self._event = parameter(function, names.event)
         self._room = names.room is not None
+        # Where the rules find no recipient, some calls are looked at: doctor tells what there was.
+        self._unnamed = (
+            unnamed(function, method) if names.recipient is None and method.kind == SEND else None
+        )
+        self._calls = 0
         # Text value -> evidence: the same few people are sent to again and again.
         self._arguments: dict[str, Evidence | None] = {}
         self._receiver = receiver
@@ -110,6 +134,8 @@ class SendHook:
         frame = self._intents.enter(self._kind, instance.manager, self._name, 3)
         try:
             self._fill(frame, instance.owner, args, kwargs)
+            if self._unnamed:
+                self._offer(frame, args, kwargs)
         except Exception:
             self._intents.leave(frame, None)
             raise
@@ -147,6 +173,17 @@ class SendHook:
                 self._intents.expect(frame, payload)
         if intent.event == NONE and type(named) is str and named:
             intent.event = self._events.label(named)
+
+    def _offer(self, frame: Frame, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Of the first calls, and then of few: who stood in parameters no rule knows."""
+        self._calls += 1
+        if self._calls > FIRST and self._calls % EVERY:
+            return
+        frame.offered = tuple(
+            (path, who)
+            for path, kind, read in self._unnamed or ()
+            if (who := whom(read(args, kwargs), kind)) is not None
+        )
 
     def _argument(self, value: object) -> Evidence | None:
         if type(value) is not str:
@@ -195,6 +232,7 @@ class BindHook:
         self._room = names.room is not None
         self._receiver = receiver
         self._sink = sink
+        self._unnamed = unnamed(function, method) if names.recipient is None else ()
         self._first = 0 if static else 1  # where the arguments begin that may be the socket
 
     def before(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -213,6 +251,9 @@ class BindHook:
             )
         else:
             self._sink.resolve(cell, scope)
+            for path, kind, read in self._unnamed:
+                value = read(args, kwargs)
+                self._sink.clues.offer(cell.connection_id, "parameter", path, value, kind)
             return
         self._sink.bind(cell, scope, evidence, site_text(caller(3), NONE))
 

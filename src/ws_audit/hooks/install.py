@@ -54,6 +54,7 @@ class _Taken:
         self.target = target
         self.patched = 0
         self.failed: set[str] = set()  # said once, however often the class is looked at
+        self.told = ""  # what doctor is told of it; empty: to be worked out
         self.looks = 0  # what the class held when it was last looked at
 
 
@@ -88,6 +89,17 @@ class Installer:
         """As what a class was taken."""
         return self._taken[id(cls)].target
 
+    def told(self, cls: type, tell: Callable[[type, Target, set[str]], str]) -> str:
+        """What doctor is told of a class, worked out once each time it was looked at."""
+        taken = self._taken[id(cls)]
+        if not taken.told:
+            taken.told = tell(cls, taken.target, self.hooked(cls))
+        return taken.told
+
+    def hooked(self, cls: type) -> set[str]:
+        """The methods of a class that bear a hook now."""
+        return {name for name, value in list(cls.__dict__.items()) if _mark(value) is not None}
+
     def take(self, cls: type, target: Target) -> bool:
         """Hook a manager class's own methods; False if it was taken before.
 
@@ -109,6 +121,7 @@ class Installer:
                 self.states["failed"] += 1
                 self._failed("hooks", fault)
         taken.looks = _looks(cls)
+        taken.told = ""
         return new
 
     def changed(self) -> list[type]:

@@ -53,6 +53,8 @@ class Outputs:
     ) -> None:
         settings = runtime.settings
         self.notes: list[str] = []
+        self.ways: dict[str, str] = {}  # where what goes, for doctor
+        self._lasting_key = False  # the key of the hashes outlives this process
         self._dropped = 0  # lines the store had lost at the last flush
         self._store_error = ""  # the last one that was said
         self._said: set[str] = set()  # receivers that were said to be down
@@ -189,7 +191,9 @@ class Outputs:
             return settings.hash_key
         if self._store is not None:
             try:
-                return hash_key(settings.trace_dir).decode("utf-8")
+                key = hash_key(settings.trace_dir).decode("utf-8")
+                self._lasting_key = True
+                return key
             except StoreError as error:
                 self.notes.append(f"hashes hold for this process only: {error}")
         return secrets.token_hex(32)
@@ -268,6 +272,16 @@ class Outputs:
             if self._store is not None
             else "no store (a violation does not outlive this process; set WS_AUDIT_TRACE_DIR)"
         )
+        keyed = "settings" if settings.hash_key else "process"
+        if keyed == "process" and self._store is not None and self._lasting_key:
+            keyed = "trace directory"
+        self.ways = {
+            "store": settings.trace_dir if self._store is not None else "",
+            "metrics": where,
+            "spans": spans,
+            "log_events": self.log_events,
+            "hash_key": keyed,
+        }
         targets = len(self._runtime.installer)
         hint = "" if targets else " (an installed application? WS_AUDIT_INCLUDE=its.name.*)"
         self.notes.append(

@@ -38,6 +38,7 @@ _COUNTS: Final = {
 }
 
 # Other files that belong in a trace directory: hash key, kill switch, what was pushed already.
+_STATE: Final = re.compile(r"state-.+-[0-9]+\.json(\.new)?")  # what doctor reads
 _COMPANIONS: Final = ("hash.key", "control", "pushed.jsonl")
 _SEGMENT: Final = re.compile(r"(violations|coverage)-(.+)-([0-9]+)-([0-9]+)-([0-9]+)\.jsonl")
 _LONGEST_LINE: Final = 1 << 20  # no line of ours comes near: what is longer is something else
@@ -139,7 +140,7 @@ class _Reader:
         for path in sorted(self._directory.iterdir()):
             match = _SEGMENT.fullmatch(path.name)
             if match is None:
-                if path.name not in _COMPANIONS:
+                if path.name not in _COMPANIONS and not _STATE.fullmatch(path.name):
                     foreign.append(path.name)
                 continue
             kind, host, pid, start, number = match.groups()

@@ -21,6 +21,7 @@ from typing import Final
 COMMANDS: Final = {
     "run": "start a command with the agent switched on",
     "demo": "watch ten users, a seeded leak, and what the agent says of it",
+    "doctor": "say whether the agent sees and can judge the messages, and what settles it",
     "review": "tell from a trace directory who saw whose data",
 }
 
