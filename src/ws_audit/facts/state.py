@@ -46,6 +46,7 @@ class State:
         self._looked_ns = 0
         self._written_ns = 0
         self._text = ""
+        self._ended = False
 
     def fold(self, record: Any) -> None:
         """Nothing from records."""
@@ -61,11 +62,13 @@ class State:
         """Write what is so now; `ended` says that nothing comes after it."""
         if not self._directories:
             return
-        text = _encoded({**self._gather(), "ended": ended})
-        if text == self._text and 0 <= now_ns - self._written_ns < _HEARTBEAT_NS:
+        text = _encoded(self._gather())
+        # After its last words a process may tick on for a moment: that takes none of them back.
+        told = text == self._text and (self._ended or not ended)
+        if told and 0 <= now_ns - self._written_ns < _HEARTBEAT_NS:
             return
-        self._text, self._written_ns = text, now_ns
-        document = f'{{"written_ns":{now_ns},{text[1:]}\n'
+        self._text, self._written_ns, self._ended = text, now_ns, ended
+        document = f'{{"written_ns":{now_ns},"ended":{json.dumps(ended)},{text[1:]}\n'
         for directory in self._directories:
             try:
                 _replace(directory, document.encode("utf-8", "backslashreplace"))
@@ -77,6 +80,7 @@ class State:
         """After a fork: nothing of this process is written yet."""
         self._looked_ns = self._written_ns = 0
         self._text = ""
+        self._ended = False
 
 
 def _encoded(document: dict[str, Any]) -> str:
