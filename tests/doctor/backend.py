@@ -49,6 +49,13 @@ class ChatManager:
         self.open.pop(member_ref, None)
 
 
+class DeskHub:
+    """`/desk`: who is connected is known, whom a message is for stands in a parameter alone."""
+
+    async def send(self, websocket: WebSocket, reader_ref: str, drawer: int, message: Any) -> None:
+        await websocket.send_json(message)
+
+
 class ShadowHub:
     """One of its instances has a send of its own."""
 
@@ -78,6 +85,7 @@ def person_of(name: str) -> Person:
 
 
 manager = ChatManager()
+desks = DeskHub()
 shadowed = ShadowHub()
 shadowed.send = shadowed.connect  # type: ignore[assignment,method-assign]
 
@@ -119,6 +127,17 @@ async def by_field(websocket: WebSocket, name: str, user: str = Depends(lambda n
         websocket,
         {"type": "letter", "for_whom": name, "shelf": 3, "scores": {f"secret_{name}": name}},
     )
+
+
+@app.websocket("/desk/{name}")
+async def by_desk(websocket: WebSocket, name: str, user: str = Depends(lambda name: name)):
+    await websocket.accept()
+    try:
+        while True:
+            await websocket.receive_text()
+            await desks.send(websocket, name, 7, {"type": "file", "drawer": 7})
+    except WebSocketDisconnect:
+        pass
 
 
 @app.websocket("/person/{name}")
