@@ -126,7 +126,9 @@ class Agent:
                 with self._lock:
                     self._stage_one().manager(cls, found, module)
                 return True
-            if isinstance(found, Refused) and found.near and len(self.refused) < _REFUSED:
+            # What has no file (compiled code makes such modules) nobody would name in a table.
+            told = "__file__" in vars(module) and len(self.refused) < _REFUSED
+            if isinstance(found, Refused) and found.near and told:
                 self.refused[f"{found.module}:{found.qualname}"] = found.reason
         except Exception as fault:  # one odd class must not hide the others
             self._failed(fault)

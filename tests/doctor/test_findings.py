@@ -115,6 +115,8 @@ def test_factories_and_what_they_gave(odd: Ended) -> None:
 
 def test_near_misses_with_their_reason(odd: Ended) -> None:
     assert "no method that is called like a send" in odd.process["refused"]["backend:DeskManager"]
+    # Nothing of modules without a file, which compiled libraries make (`_cython_...`).
+    assert {name.partition(":")[0] for name in odd.process["refused"]} == {"backend"}
     found = odd.finding("near_misses")
     assert found is not None
     assert found["fix"] == "ws-audit doctor explain backend:DeskManager"
