@@ -24,6 +24,8 @@ from . import bootstrap, discovery, settings, transports
 from .classify import Refused, Target, classes_of, classify
 from .declared import Declared
 from .factories import factories_of
+from .modules import is_installed, name_of, origin_of
+from .proof import Proof
 from .signs import is_realtime
 
 if TYPE_CHECKING:
@@ -52,9 +54,7 @@ class Agent:
         self._control_odd = False
         # Patches are in force while the application wants them and the control file allows it.
         self._enabled = self._allowed = self._active = True
-        # Whether modules imported from now on are seen; None until it has been tried.
-        self.import_hook_works: bool | None = None
-        self._blind_told: set[bool] = set()
+        self.proof = Proof(say, self._failed)
         for problem in problems:
             say(f"{problem} (its default is used)")
 
@@ -85,16 +85,16 @@ class Agent:
             runtime.failed(f"transport {name}", fault)
 
     def _takes(self, module: ModuleType) -> bool:
-        name = _name(module)
+        name = name_of(module)
         return self._by_rules(name, module) or self._declared.names(name, module.__name__)
 
     def _by_rules(self, name: str, module: ModuleType) -> bool:
-        return name != "" and self.settings.takes(name, installed(module))
+        return name != "" and self.settings.takes(name, is_installed(module))
 
     def _look(self, module: ModuleType) -> None:
         """Take the manager classes of one application module."""
         try:
-            name = _name(module)
+            name = name_of(module)
             classes = [cls for cls, _ in self._declared.classes(name, module)]
             ruled = self._by_rules(name, module)
             if ruled:
@@ -120,7 +120,7 @@ class Agent:
     def _take(self, cls: type, realtime: bool, module: ModuleType) -> bool:
         """Take a class if it is a manager; whether it is."""
         try:
-            table = self._declared.table(_name(module), cls)
+            table = self._declared.table(name_of(module), cls)
             found = classify(cls, realtime) if table is None else self._declared.target(cls, table)
             if isinstance(found, Target):
                 with self._lock:
@@ -139,7 +139,7 @@ class Agent:
         module, runtime = sys.modules.get(cls.__module__), self.runtime
         if not self._active or runtime is None or type(module) is not ModuleType:
             return
-        name = _name(module)
+        name = name_of(module)
         inherits = any(base in runtime.installer for base in cls.__mro__[1:])
         taken = False
         if self._by_rules(name, module) or self._declared.table(name, cls) is not None:
@@ -204,7 +204,7 @@ class Agent:
             self._origins,
             self._problems,
             self.refused,
-            self.import_hook_works,
+            self.proof.works,
             off,
             self.runtime,
         )
@@ -273,7 +273,7 @@ class Agent:
         name = vars(module).get("__name__")
         if type(name) is not str or name in transports.HOOKS:
             return False
-        if name != "__main__" and bootstrap.is_standard(name, _origin(module)):
+        if name != "__main__" and bootstrap.is_standard(name, origin_of(module)):
             return False
         return self._takes(module)
 
@@ -288,45 +288,11 @@ class Agent:
         # An import runs other people's hooks, the ways out import other people's plugins: not
         # under the lock, which a module that another thread is importing may be waiting for.
         if active:
-            self._prove()
+            self.proof.prove()
             with self._lock:
                 self.scan()
         runtime.start_outputs(serving=True)
         runtime.drain.start()
-
-    def _prove(self) -> None:
-        """See to it that our finder is there and first, and that imports are seen."""
-        place = bootstrap.place()
-        if place == 0 and self.import_hook_works:
-            return
-        worked, rival = self._tried(), _rival()
-        if place != 0:
-            bootstrap.install()
-            self.import_hook_works = worked or self._tried()
-        else:
-            self.import_hook_works = worked
-        if worked or self.import_hook_works in self._blind_told:
-            return
-        self._blind_told.add(self.import_hook_works)
-        if self.import_hook_works:
-            what = f"{rival} stood in the way" if place > 0 else "taken off sys.meta_path"
-            say(
-                f"imports were not seen for a while ({what}) and are again; classes imported"
-                " meanwhile are hooked now, what they did before is missing"
-            )
-        else:
-            say(
-                f"imports are not seen: {rival} stands in the way; manager classes imported from"
-                " now on are not hooked, those imported before are. Import them before the server"
-                " starts, or do without that import hook"
-            )
-
-    def _tried(self) -> bool:
-        try:
-            return bootstrap.sees()
-        except Exception as fault:  # somebody's hook fails for our module: blind all the same
-            self._failed(fault)
-            return False
 
     # -- the kill switch ------------------------------------------------------------------------
 
@@ -438,39 +404,6 @@ def _directory() -> str:
         return os.getcwd()
     except OSError:  # it has been removed: relative paths stay relative
         return ""
-
-
-def _name(module: ModuleType) -> str:
-    """What a module is called in settings; empty for an interactive `__main__`."""
-    name = module.__name__
-    if name in ("__main__", "__mp_main__"):  # the latter in a spawned process
-        spec = getattr(module, "__spec__", None)
-        path = getattr(module, "__file__", None)
-        if spec is not None:
-            return str(spec.name)
-        return os.path.basename(path or "").partition(".")[0]
-    return name
-
-
-def installed(module: ModuleType) -> bool:
-    """Whether a module comes from an installed library rather than application code."""
-    origin = _origin(module)
-    return isinstance(origin, str) and bootstrap.is_installed(origin)
-
-
-def _origin(module: ModuleType) -> object:
-    return getattr(getattr(module, "__spec__", None), "origin", None) or getattr(
-        module, "__file__", None
-    )
-
-
-def _rival() -> str:
-    """Who answers imports before us, for people."""
-    for finder in sys.meta_path:
-        kind = finder if isinstance(finder, type) else type(finder)
-        if kind is not bootstrap.Finder:
-            return f"{kind.__module__}.{kind.__qualname__}"
-    return "another import hook"
 
 
 def say(text: str) -> None:

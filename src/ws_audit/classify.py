@@ -202,7 +202,7 @@ def classify(cls: type, realtime: bool) -> Target | Refused:
     """
     short = words(cls.__name__)
     base = has_realtime_base(cls)
-    kinds = {method_kind(name) for name in cls.__dict__ if name[:2] != "__"}
+    kinds = {method_kind(name) for name, value in cls.__dict__.items() if plain_function(value)}
     near = (
         base
         or SEND in kinds

@@ -40,7 +40,7 @@ def take():
 
 def works():
     import ws_audit.agent
-    return ws_audit.agent.agent().import_hook_works
+    return ws_audit.agent.agent().proof.works
 """
 
 # As beartype, typeguard and pytest do it: some modules are theirs, and nobody else is asked.

@@ -49,6 +49,8 @@ MAY: dict[str, frozenset[str]] = {
         "declared": "classify signs",
         "factories": "classify signs",
         "discovery": "",
+        "modules": "bootstrap",
+        "proof": "bootstrap",
         "labels": "",
         "sites": "",
         "tables": "",
@@ -74,14 +76,15 @@ MAY: dict[str, frozenset[str]] = {
         # what joins them, and what begins it
         "runtime": "bindings classify discovery drain facts factories forks hooks intents labels"
         " outputs payloads sink sites tables tally transports",
-        "agent": "bootstrap classify declared discovery facts factories runtime signs transports",
+        "agent": "bootstrap classify declared discovery facts factories modules proof runtime signs"
+        " transports",
         "bootstrap": "agent witness",
         "witness": "",
         "__init__": "agent identity",
         "instrumentor": "__init__",  # the public calls, under the names OpenTelemetry calls
         # on top; nothing may import it but `python -m ws_audit`
         "tools": "incidents outputs review agent runtime classify declared factories facts"
-        " identity judge hooks signs transports",
+        " identity judge hooks modules signs transports",
         "__main__": "tools",
     }.items()
 }

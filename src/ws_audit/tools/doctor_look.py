@@ -17,7 +17,6 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 from ws_audit import naming
-from ws_audit.agent import installed
 from ws_audit.classify import (
     Target,
     classes_of,
@@ -28,6 +27,7 @@ from ws_audit.classify import (
 from ws_audit.declared import Declared
 from ws_audit.factories import factories_of
 from ws_audit.facts.document import class_told
+from ws_audit.modules import is_installed
 from ws_audit.settings import load
 from ws_audit.signs import is_realtime, plain_function
 from ws_audit.wording import nearest
@@ -63,7 +63,7 @@ def look(target: str) -> dict[str, Any]:
     told: list[str] = []
     declared = Declared(settings.manager, told.append)
     realtime = is_realtime(module)
-    ruled = settings.takes(module.__name__, installed(module))
+    ruled = settings.takes(module.__name__, is_installed(module))
     found = []
     # In order of definition, as the agent does: a class taken marks its module as real-time.
     for cls in classes.values():
@@ -147,7 +147,7 @@ def _why_left(cls: type, name: str, *, taken: bool) -> str:
 def _why_not(include: Iterable[str], exclude: Iterable[str], module: ModuleType) -> str:
     if include or exclude:
         return f"include = {list(include)}, exclude = {list(exclude)} leave it out"
-    where = "an installed library" if installed(module) else "a module of ws-audit itself"
+    where = "an installed library" if is_installed(module) else "a module of ws-audit itself"
     return f"it is {where}; WS_AUDIT_INCLUDE={module.__name__.partition('.')[0]}.* takes it in"
 
 
