@@ -14,15 +14,16 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SHIPPED := $(shell find src examples grafana -type f -not -path '*/__pycache__/*')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test soak lint format bench check lock lock-check clean
+.PHONY: help setup demo test soak matrix lint format bench bench-startup check lock lock-check clean
 
 help:
 	@echo 'make demo    ten users over real WebSockets: clean, then with every seeded leak'
 	@echo 'make test    the tests'
 	@echo 'make soak    1,000 clients at four workers for two minutes, with a few seeded leaks'
+	@echo 'make matrix  the tests on Python 3.10 to 3.13, with the newest and the oldest libraries'
 	@echo 'make lint    ruff, mypy'
 	@echo 'make check   lint and test'
-	@echo 'make bench   the cost of one audited send'
+	@echo 'make bench   the cost of one audited send; make bench-startup: of starting a process'
 	@echo 'make lock    resolve the dependencies anew'
 
 setup: $(VENV)/.installed
@@ -55,6 +56,10 @@ test: setup
 soak: setup
 	$(BIN)/python -m tests.soak.rush --seconds 120 --connections 1000 --workers 4
 
+# Every promised Python has to be there. MATRIX='--cells "3.10-*" --missing say' and the like.
+matrix: setup
+	$(BIN)/python tests/matrix.py $(MATRIX)
+
 lint: setup
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -66,6 +71,9 @@ format: setup
 
 bench: setup
 	$(BIN)/python -m benchmarks.inline
+
+bench-startup: setup
+	$(BIN)/python -m benchmarks.startup
 
 check: lint test
 

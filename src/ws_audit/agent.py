@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import bootstrap, discovery, settings, transports
 from .classify import Refused, Target, classes_of, classify
+from .control import Control
 from .declared import Declared
 from .factories import factories_of
 from .modules import is_installed, name_of, origin_of
@@ -51,8 +52,10 @@ class Agent:
         self._inside: list[tuple[str, ModuleType]] = []
         self._control_read = 0
         self._walks = 0
-        self._control_odd = False
-        # Patches are in force while the application wants them and the control file allows it.
+        self._control = Control(self.settings.control_file, say)
+        self._tripped_at: tuple[int, ...] = ()  # what the control file was when the breaker tripped
+        # Patches are in force while the application wants them, the control file allows it, and
+        # the breaker has not tripped.
         self._enabled = self._allowed = self._active = True
         self.proof = Proof(say, self._failed)
         for problem in problems:
@@ -199,6 +202,7 @@ class Agent:
         off = ""
         if not self._active:
             off = "control file" if not self._allowed else "ws_audit.disable()"
+            off = f"circuit breaker: {self._why()}" if self._why() else off
         return facts(
             self.settings,
             self._origins,
@@ -298,6 +302,8 @@ class Agent:
 
     def periodic(self, now_ns: int) -> None:
         """The drain's tick; every two seconds the control file, and the classes once more."""
+        if self._why() and self._active:
+            self._trip(self._why())
         if now_ns - self._control_read >= _CONTROL_NS or now_ns < self._control_read:
             self._read_control()
             if self._active and self.runtime is not None:
@@ -305,25 +311,37 @@ class Agent:
 
     def _read_control(self) -> None:
         self._control_read = time.time_ns()
-        path = self.settings.control_file
-        if not path:
+        allowed = self._control.allows() if self._control.path else None
+        if allowed is None:
             return
-        try:
-            with open(path, encoding="utf-8", errors="replace") as file:
-                word = file.read(64).strip().lower()
-        except OSError:
-            word = ""
-        if word in ("", "on", "off"):
-            self._control_odd = False
-            self._allowed = word != "off"
-            self._switch()
-        elif not self._control_odd:
-            self._control_odd = True
-            say(f"control file {path} says {word[:20]!r}, expected on or off; nothing is changed")
+        self._allowed = allowed
+        if allowed and self._why() and self._control.state() != self._tripped_at:
+            self._reset()  # written since: somebody wants it on again
+        self._switch()
+
+    def _why(self) -> str:
+        """Why the breaker has tripped; empty if it has not."""
+        return self.runtime.breaker.tripped if self.runtime is not None else ""
+
+    def _trip(self, why: str) -> None:
+        """The breaker: off as by the control file, until somebody switches it on again."""
+        self._tripped_at = self._control.state()
+        self._switch()
+        say(
+            f"circuit breaker: {why}; everything is unpatched and nothing is audited until somebody"
+            f" switches it on again: {self._control.again()}."
+            " limits.cpu_share sets the limit, 1 is none"
+        )
+
+    def _reset(self) -> None:
+        if self.runtime is not None:
+            self.runtime.breaker.reset()
 
     def _switch(self) -> None:
         with self._lock:
             active, runtime = self._enabled and self._allowed, self.runtime
+            tripped = self._why()
+            active = active and not tripped
             if active == self._active:
                 return
             self._active = active
@@ -334,7 +352,8 @@ class Agent:
                 self._arm()
             else:
                 runtime.disarm()
-        say(f"switched {'on' if active else 'off'}")
+        if not tripped:
+            say(f"switched {'on' if active else 'off'}")
 
     def _arm(self) -> None:
         for name, module in list(sys.modules.items()):
@@ -356,6 +375,7 @@ class Agent:
             bootstrap.install()
             self._enabled = True
             runtime = self._stage_one()
+            self._reset()
             self._read_control()
             self._switch()
             if self._active:

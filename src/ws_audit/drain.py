@@ -56,6 +56,7 @@ class Drain:
         self._folding = threading.RLock()
         self._stopping = False
         self._last_tick = 0
+        self._accounted = 0  # the worker's CPU time that cpu_ns contains
         self.cpu_ns = 0
 
     def __len__(self) -> int:
@@ -125,6 +126,8 @@ class Drain:
         while left:
             left = self._fold_some(left, self.SLICE_NS if slices else None)
             if left:
+                if slices:
+                    self._turn()  # a worker that does not catch up has a clock all the same
                 # Without the lock: a scrape, maybe on the event loop, does not wait for pauses.
                 time.sleep(self.PAUSE)
 
@@ -163,16 +166,22 @@ class Drain:
             except Exception as fault:
                 if not ending():  # else no wonder: modules can't be imported any more
                     self._failed("drain", fault)
+        self._accounted = time.thread_time_ns()
         while not self._stopping:
             self._wake.wait(self.INTERVAL)
             self._wake.clear()
-            before = time.thread_time_ns()
             self.fold(slices=True)
-            now = time.time_ns()
-            if now - self._last_tick >= self.TICK_NS or now < self._last_tick:
-                self._last_tick = now
-                self.tick(now)
-            self.cpu_ns += time.thread_time_ns() - before
+            self._turn()
+
+    def _turn(self) -> None:
+        """The worker's clock: what it has used so far, and the tick if it is time."""
+        now = time.time_ns()
+        if now - self._last_tick >= self.TICK_NS or now < self._last_tick:
+            self._last_tick = now
+            self.tick(now)
+        spent = time.thread_time_ns()
+        self.cpu_ns += spent - self._accounted
+        self._accounted = spent
 
     def stop(self) -> None:
         """Fold what is left and end the worker (at exit, or after disable())."""

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from . import discovery
 from .bindings import Bindings
+from .breaker import Breaker
 from .classify import Method, Target, event_names
 from .drain import Drain, ending
 from .facts.clues import Clues
@@ -26,9 +27,11 @@ from .facts.unjudged import Unjudged
 from .forks import Undivided
 from .hooks.calls import CONNECTS, SENDS, SendHook
 from .hooks.factories import FactoryHook
-from .hooks.guard import Application, Hook, Rewrite, Switch
+from .hooks.guard import FILES, Rewrite
 from .hooks.install import Installer
 from .hooks.instances import Created, CreateHook
+from .hooks.meter import Meter
+from .hooks.terms import Application, Hook, Switch
 from .intents import Intents
 from .labels import Events, Managers
 from .model import CREATE, FACTORY, Creation
@@ -74,6 +77,8 @@ class Runtime:
         self._unknown = unknown
         self.tally = Tally()
         self._told: set[str] = set()
+        self._meter = Meter()
+        self.breaker = Breaker(settings.limits_cpu_share, self.cpu_seconds, self._meter, FILES)
         self.drain = Drain(self.tally, self.failed)
         self.managers = Managers()
         self._factories, self._products = Managers(), Managers()
@@ -111,8 +116,8 @@ class Runtime:
             max_connections=settings.limits_connections,
         )
         # Of the wrappers servers hold: it outlives patching and unpatching.
-        self.serving = Switch()
-        self.installer = Installer(self._hook, Switch(), self.failed)
+        self.serving = Switch(self._meter)
+        self.installer = Installer(self._hook, Switch(self._meter), self.failed)
         self.hooked: dict[str, ModuleType] = {}  # framework modules, by name
         self._looked_for = 0  # functions replaced, when last looked for who kept them
         self.captured: list[str] = []  # what was kept before it was hooked, and where
@@ -266,8 +271,10 @@ class Runtime:
         """Nothing from records."""
 
     def tick(self, now_ns: int) -> None:
-        """About once a second: what has waited too long, and the control file."""
+        """About once a second: what has waited too long, the breaker, and the control file."""
         self.intents.expire(now_ns)
+        if self.breaker.tick():
+            self.tally.add(("error", "breaker"))
         self._periodic(now_ns)
         if self.clues.found and not self.names.complete:
             self.names.read(NAMES_NS)
@@ -282,12 +289,20 @@ class Runtime:
         self.serving.on = True
         self.hooked = {}
         self._looked_for = 0
-        self.installer = Installer(self._hook, Switch(), self.failed)
+        self.installer = Installer(self._hook, Switch(self._meter), self.failed)
+
+    def cpu_seconds(self) -> dict[str, float]:
+        """The agent's CPU time so far, by stage; that of the hooks is an estimate."""
+        spent = {"drain": self.drain.cpu_ns, "hooks": self._meter.ns}
+        if self.outputs is not None:
+            spent.update(self.outputs.cpu_ns())
+        return {stage: ns / 1e9 for stage, ns in spent.items()}
 
     def failed(self, stage: str, fault: BaseException) -> None:
         """An error of the agent itself: counted, told once per stage, never passed on."""
         try:
             self.tally.add(("error", stage))
+            self.breaker.failed(fault)
             if stage not in self._told:
                 self._told.add(stage)
                 where = fault.__traceback__
@@ -381,5 +396,7 @@ class Runtime:
         self.unjudged.forget()
         self.state.forget()
         self.applications = 0
+        self._meter.ns = 0
+        self.breaker.forget()
         if self.outputs is not None:
             self.outputs.forget()

@@ -159,7 +159,7 @@ class Agent:
             lambda: None,
             lambda: 0,
             lambda: self.runtime.installer.states,
-            lambda: 0.0,
+            self.runtime.cpu_seconds,
             lambda key: ("", 0),
             "0",
             "observe",

@@ -56,6 +56,8 @@ MAY: dict[str, frozenset[str]] = {
         "tables": "",
         "tally": "",
         "forks": "",
+        "breaker": "",
+        "control": "",
         "intents": "sites tables tally",
         # what doctor reads
         "facts": "classify identity intents signs",
@@ -74,10 +76,10 @@ MAY: dict[str, frozenset[str]] = {
         "outputs": "forks identity incidents intents review tally",
         "monitors": "incidents",
         # what joins them, and what begins it
-        "runtime": "bindings classify discovery drain facts factories forks hooks intents labels"
-        " outputs payloads sink sites tables tally transports",
-        "agent": "bootstrap classify declared discovery facts factories modules proof runtime signs"
-        " transports",
+        "runtime": "bindings breaker classify discovery drain facts factories forks hooks intents"
+        " labels outputs payloads sink sites tables tally transports",
+        "agent": "bootstrap classify control declared discovery facts factories modules proof"
+        " runtime signs transports",
         "bootstrap": "agent witness",
         "witness": "",
         "__init__": "agent identity",
@@ -455,7 +457,7 @@ def test_metrics_are_the_contracts(contract: dict[str, Any]) -> None:
         lambda: None,
         lambda: 0,
         dict,
-        lambda: 0.0,
+        dict,
         lambda key: ("", 0),
         "0",
         "observe",

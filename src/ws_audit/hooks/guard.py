@@ -18,55 +18,29 @@ import linecache
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
 from types import CodeType, CoroutineType, FunctionType
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from .steps import delivered, over, pause, rests, resume
 
 if TYPE_CHECKING:
-    from typing import TypeGuard
-
-Failed = Callable[[str, BaseException], None]
-Scope = dict[str, Any]
-Message = dict[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+    from .meter import Meter
+    from .terms import (
+        Application,
+        Failed,
+        Hook,
+        Message,
+        Receive,
+        Resting,
+        Scope,
+        Send,
+        Switch,
+        Traffic,
+    )
 
 _CO_GENERATOR, _CO_COROUTINE, _CO_ASYNC_GENERATOR = 0x20, 0x80, 0x200
 _UNSEEN = "<ws_audit/hooks/guard.py, passed over like importlib._bootstrap>"
-_State = TypeVar("_State")
-
-
-class Switch:
-    """Whether the agent acts. Off makes every wrapper still held somewhere a plain call."""
-
-    __slots__ = ("on",)
-
-    def __init__(self) -> None:
-        self.on = True
-
-
-class Hook(Protocol):
-    """What surrounds one patched function.
-
-    `before` sees the arguments and returns a state for `after`, or None for "nothing to do
-    afterwards". `after` gets the result, or the exception the application raised.
-    """
-
-    stage: str
-
-    def before(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any: ...
-    def after(self, state: Any, result: Any, error: BaseException | None) -> None: ...
-
-
-class Resting(Hook, Protocol):
-    """A hook that wants to know when the call comes to rest before it is over.
-
-    A generator rests at each value it yields, a plain function by returning a coroutine.
-    `pause` gets that value (None for a coroutine), `resume` is called before the
-    application's code goes on.
-    """
-
-    def pause(self, state: Any, value: Any) -> None: ...
-    def resume(self, state: Any) -> None: ...
+# Where an error of a step of ours is caught: in here, under either name, or among the steps.
+FILES: Final = frozenset({_UNSEEN, __file__, over.__code__.co_filename})
 
 
 def wrappable(function: object) -> bool:
@@ -113,43 +87,6 @@ def unseen(code: CodeType) -> CodeType:
     return code.replace(co_filename=_UNSEEN)
 
 
-def rests(hook: Hook) -> TypeGuard[Resting]:
-    """Whether a hook wants to know when its call comes to rest."""
-    return hasattr(hook, "pause")
-
-
-def _pause(hook: Hook, state: Any, value: Any, failed: Failed) -> None:
-    if state is not None and rests(hook):
-        try:
-            hook.pause(state, value)
-        except Exception as fault:
-            failed(hook.stage, fault)
-
-
-def _resume(hook: Hook, state: Any, failed: Failed) -> None:
-    if state is not None and rests(hook):
-        try:
-            hook.resume(state)
-        except Exception as fault:
-            failed(hook.stage, fault)
-
-
-def _after(
-    after: Callable[[Any, Any, BaseException | None], None],
-    state: Any,
-    result: Any,
-    error: BaseException | None,
-    stage: str,
-    failed: Failed,
-) -> None:
-    if state is None:
-        return
-    try:
-        after(state, result, error)
-    except Exception as fault:
-        failed(stage, fault)
-
-
 def _unless_closed(error: BaseException) -> BaseException | None:
     """A generator nobody wants more of has not failed."""
     return None if type(error) is GeneratorExit else error
@@ -174,18 +111,23 @@ def _begin(inner: AsyncGenerator[Any, Any], _: None) -> Awaitable[Any]:
 
 
 def _rest(
-    begun: CoroutineType[Any, Any, Any], hook: Resting, state: Any, failed: Failed
+    begun: CoroutineType[Any, Any, Any],
+    hook: Resting,
+    state: Any,
+    failed: Failed,
+    meter: Meter,
+    timed: int,
 ) -> Coroutine[Any, Any, Any]:
     """The coroutine a plain function returned: the call is over when this one is."""
 
     async def rest() -> Any:
-        _resume(hook, state, failed)
+        resume(hook, state, failed)
         try:
             result = await begun
         except BaseException as error:
-            _after(hook.after, state, None, error, hook.stage, failed)
+            over(hook.after, state, None, error, hook.stage, failed, meter, timed)
             raise
-        _after(hook.after, state, result, None, hook.stage, failed)
+        over(hook.after, state, result, None, hook.stage, failed, meter, timed)
         return result
 
     rest.__code__ = unseen(rest.__code__)
@@ -194,12 +136,12 @@ def _rest(
     return wrapper
 
 
-def _returned(result: Any, hook: Hook, state: Any, failed: Failed) -> Any:
+def _returned(result: Any, hook: Hook, state: Any, failed: Failed, meter: Meter, timed: int) -> Any:
     """What a plain function returned: the call is over, unless that is a coroutine."""
     if type(result) is CoroutineType and rests(hook):
-        _pause(hook, state, None, failed)
-        return _rest(result, hook, state, failed)
-    _after(hook.after, state, result, None, hook.stage, failed)
+        pause(hook, state, None, failed)
+        return _rest(result, hook, state, failed, meter, timed)
+    over(hook.after, state, result, None, hook.stage, failed, meter, timed)
     return result
 
 
@@ -216,26 +158,33 @@ def _call(
     *,
     Exception: Any = Exception,  # noqa: A002, N803
     BaseException: Any = BaseException,  # noqa: A002, N803
-    _after: Any = _after,
+    over: Any = over,
     _returned: Any = _returned,
 ) -> Any:
     before, after, stage = hook.before, hook.after, hook.stage
+    meter = switch.meter
 
     def call(*args: Any, **kwargs: Any) -> Any:
-        state = None
+        state, timed = None, 0
         if switch.on:
+            meter.left -= 1
+            timed = 0 if meter.left > 0 else meter.every
+            begun = meter.begin() if timed else 0
             try:
                 state = before(args, kwargs)
             except Exception as fault:
                 failed(stage, fault)
+                begun = -begun
+            if timed:
+                meter.end(begun, before, timed)
         try:
             result = function(*args, **kwargs)
         except BaseException as error:
             if state is not None:
-                _after(after, state, None, error, stage, failed)
+                over(after, state, None, error, stage, failed, meter, timed)
             raise
         if state is not None:
-            return _returned(result, hook, state, failed)
+            return _returned(result, hook, state, failed, meter, timed)
         return result
 
     return call
@@ -250,44 +199,52 @@ def _generator(
     Exception: Any = Exception,  # noqa: A002, N803
     BaseException: Any = BaseException,  # noqa: A002, N803
     StopIteration: Any = StopIteration,  # noqa: A002, N803
-    _after: Any = _after,
+    over: Any = over,
     _unless_closed: Any = _unless_closed,
-    _pause: Any = _pause,
-    _resume: Any = _resume,
+    pause: Any = pause,
+    resume: Any = resume,
 ) -> Any:
     """`yield from` in long hand (PEP 380): something happens at every yield."""
     before, after, stage = hook.before, hook.after, hook.stage
+    meter = switch.meter
 
     def call(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
         state = given = None
+        timed = 0
         if switch.on:
+            meter.left -= 1
+            timed = 0 if meter.left > 0 else meter.every
+            begun = meter.begin() if timed else 0
             try:
                 state = before(args, kwargs)
             except Exception as fault:
                 failed(stage, fault)
+                begun = -begun
+            if timed:
+                meter.end(begun, before, timed)
         try:
             inner = function(*args, **kwargs)
         except BaseException as error:  # not with these arguments
-            _after(after, state, None, error, stage, failed)
+            over(after, state, None, error, stage, failed, meter, timed)
             raise
         step = inner.send
         while True:
             try:
                 value = step(given)
             except StopIteration as end:
-                _after(after, state, end.value, None, stage, failed)
+                over(after, state, end.value, None, stage, failed, meter, timed)
                 return end.value
             except BaseException as error:
                 given = None  # else the error and this frame would hold each other
-                _after(after, state, None, _unless_closed(error), stage, failed)
+                over(after, state, None, _unless_closed(error), stage, failed, meter, timed)
                 raise
-            _pause(hook, state, value, failed)
+            pause(hook, state, value, failed)
             try:
                 given = yield value
                 step = inner.send
             except BaseException as error:
                 step, given = inner.throw, error
-            _resume(hook, state, failed)
+            resume(hook, state, failed)
 
     return call
 
@@ -301,45 +258,53 @@ def _async_generator(
     Exception: Any = Exception,  # noqa: A002, N803
     BaseException: Any = BaseException,  # noqa: A002, N803
     StopAsyncIteration: Any = StopAsyncIteration,  # noqa: A002, N803
-    _after: Any = _after,
+    over: Any = over,
     _unless_closed: Any = _unless_closed,
-    _pause: Any = _pause,
-    _resume: Any = _resume,
+    pause: Any = pause,
+    resume: Any = resume,
     _first: Any = _first,
 ) -> Any:
     """The same for what has no `yield from`."""
     before, after, stage = hook.before, hook.after, hook.stage
+    meter = switch.meter
 
     async def call(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         state = given = None
+        timed = 0
         if switch.on:
+            meter.left -= 1
+            timed = 0 if meter.left > 0 else meter.every
+            begun = meter.begin() if timed else 0
             try:
                 state = before(args, kwargs)
             except Exception as fault:
                 failed(stage, fault)
+                begun = -begun
+            if timed:
+                meter.end(begun, before, timed)
         try:
             inner = function(*args, **kwargs)
         except BaseException as error:  # not with these arguments
-            _after(after, state, None, error, stage, failed)
+            over(after, state, None, error, stage, failed, meter, timed)
             raise
         step = _first(inner)
         while True:
             try:
                 value = await step(given)
             except StopAsyncIteration:
-                _after(after, state, None, None, stage, failed)
+                over(after, state, None, None, stage, failed, meter, timed)
                 return
             except BaseException as error:
                 given = None
-                _after(after, state, None, _unless_closed(error), stage, failed)
+                over(after, state, None, _unless_closed(error), stage, failed, meter, timed)
                 raise
-            _pause(hook, state, value, failed)
+            pause(hook, state, value, failed)
             try:
                 given = yield value
                 step = inner.asend
             except BaseException as error:
                 step, given = inner.athrow, error
-            _resume(hook, state, failed)
+            resume(hook, state, failed)
 
     return call
 
@@ -352,37 +317,35 @@ def _coroutine(
     *,
     Exception: Any = Exception,  # noqa: A002, N803
     BaseException: Any = BaseException,  # noqa: A002, N803
-    _after: Any = _after,
+    over: Any = over,
 ) -> Any:
     before, after, stage = hook.before, hook.after, hook.stage
+    meter = switch.meter
 
     async def call(*args: Any, **kwargs: Any) -> Any:
-        state = None
+        state, timed = None, 0
         if switch.on:
+            meter.left -= 1
+            timed = 0 if meter.left > 0 else meter.every
+            begun = meter.begin() if timed else 0
             try:
                 state = before(args, kwargs)
             except Exception as fault:
                 failed(stage, fault)
+                begun = -begun
+            if timed:
+                meter.end(begun, before, timed)
         try:
             result = await function(*args, **kwargs)
         except BaseException as error:
             if state is not None:
-                _after(after, state, None, error, stage, failed)
+                over(after, state, None, error, stage, failed, meter, timed)
             raise
         if state is not None:
-            _after(after, state, result, None, stage, failed)
+            over(after, state, result, None, stage, failed, meter, timed)
         return result
 
     return call
-
-
-class Traffic(Protocol[_State]):
-    """What an ASGI connection's wrapper asks and tells; see transports.asgi."""
-
-    def outbound(self, message: Message) -> _State | None: ...
-    def delivered(self, state: _State, error: BaseException | None) -> None: ...
-    def inbound(self, message: Message) -> None: ...
-    def closed(self) -> None: ...
 
 
 def asgi(
@@ -396,13 +359,21 @@ def asgi(
     `open_connection` returns the traffic of a new connection, or None to let it pass unseen.
     """
 
+    meter = switch.meter
+
     async def application_call(scope: Scope, receive: Receive, send: Send) -> None:
         traffic = None
         if switch.on:
+            meter.left -= 1
+            timed = 0 if meter.left > 0 else meter.every
+            begun = meter.begin() if timed else 0
             try:
                 traffic = open_connection(scope)
             except Exception as fault:
                 failed("sink", fault)
+                begun = -begun
+            if timed:
+                meter.end(begun, open_connection, timed)
         if traffic is None:
             await application(scope, receive, send)
             return
@@ -421,43 +392,50 @@ def asgi(
     return application_call
 
 
-def _sending(send: Send, traffic: Traffic[_State], switch: Switch, failed: Failed) -> Send:
+def _sending(send: Send, traffic: Traffic[Any], switch: Switch, failed: Failed) -> Send:
+    meter = switch.meter
+
     async def send_message(message: Message) -> None:
-        state = None
+        state, timed = None, 0
         if switch.on:
+            meter.left -= 1
+            timed = 0 if meter.left > 0 else meter.every
+            begun = meter.begin() if timed else 0
             try:
                 state = traffic.outbound(message)
             except Exception as fault:
                 failed("sink", fault)
+                begun = -begun
+            if timed:
+                meter.end(begun, getattr(traffic, "outbound", None), timed)
         try:
             await send(message)
         except BaseException as error:
             if state is not None:
-                _delivered(traffic, state, error, failed)
+                delivered(traffic, state, error, failed, meter, timed)
             raise
         if state is not None:
-            _delivered(traffic, state, None, failed)
+            delivered(traffic, state, None, failed, meter, timed)
 
     return send_message
 
 
-def _delivered(
-    traffic: Traffic[_State], state: _State, error: BaseException | None, failed: Failed
-) -> None:
-    try:
-        traffic.delivered(state, error)
-    except Exception as fault:
-        failed("sink", fault)
-
-
 def _receiving(receive: Receive, traffic: Traffic[Any], switch: Switch, failed: Failed) -> Receive:
+    meter = switch.meter
+
     async def receive_message() -> Message:
         message = await receive()
         if switch.on:
+            meter.left -= 1
+            timed = 0 if meter.left > 0 else meter.every
+            begun = meter.begin() if timed else 0
             try:
                 traffic.inbound(message)
             except Exception as fault:
                 failed("sink", fault)
+                begun = -begun
+            if timed:
+                meter.end(begun, getattr(traffic, "inbound", None), timed)
         return message
 
     return receive_message

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import wrapt
 
-from .guard import Failed, Hook, Rewrite, Switch, around, rewriting, wrappable
+from .guard import Rewrite, around, rewriting, wrappable
+from .terms import Failed, Hook, Switch
 
 if TYPE_CHECKING:
     from ws_audit.classify import Method, Target

@@ -119,6 +119,14 @@ class Outputs:
             outputs.append(self._neighbours)
         return [*outputs, self._coverage, self]
 
+    def cpu_ns(self) -> dict[str, int]:
+        """CPU time by stage, of what does not run on the drain's thread."""
+        return {
+            "export": self._export.cpu_ns,
+            "push": self._push.cpu_ns,
+            "scrape": self.metrics.scrape_ns,
+        }
+
     def fold(self, record: Any) -> None:
         """Nothing of its own."""
 
@@ -212,7 +220,7 @@ class Outputs:
             runtime.drain.fold,
             runtime.drain.__len__,
             lambda: runtime.installer.states,
-            lambda: runtime.drain.cpu_ns / 1e9,
+            runtime.cpu_seconds,
             self.violations.latest,
             __version__,
             settings.mode,

@@ -107,6 +107,7 @@ class Export:
     INTERVAL: Final = 1.0
     RETRY: Final = (1.0, 2.0, 5.0, 15.0, 60.0)  # the SDK logs two lines or more each time
     LAST_SECONDS: Final = 3.0
+    PATIENCE: Final = 5.0  # old exporters try for a minute before they say that they failed
 
     def __init__(
         self,
@@ -139,6 +140,8 @@ class Export:
         self._stopping = False
         self._failures = 0
         self._in_a_row = 0
+        self._offered = 0.0  # since when a batch is in the exporter's hands
+        self.cpu_ns = 0  # of the exporting thread; gRPC has threads of its own beside it
 
     @property
     def active(self) -> bool:
@@ -147,8 +150,9 @@ class Export:
 
     @property
     def down(self) -> bool:
-        """Whether the last batch was not taken."""
-        return self._in_a_row > 0
+        """Whether the last batch was not taken, or is being offered for a long time."""
+        offered = self._offered
+        return self._in_a_row > 0 or (offered > 0 and time.monotonic() - offered > self.PATIENCE)
 
     def follow(self) -> Any | None:
         """The application's provider; ours go there from the moment there is one."""
@@ -249,7 +253,10 @@ class Export:
         while not self._stopping:
             self._wake.wait(self.INTERVAL)
             self._wake.clear()
-            if not self.send() and not self._stopping:
+            before = time.thread_time_ns()
+            sent = self.send()
+            self.cpu_ns += time.thread_time_ns() - before
+            if not sent and not self._stopping:
                 # The collector is down: ever less often, unless somebody waits for it.
                 self._hurry.wait(self.RETRY[min(self._in_a_row, len(self.RETRY)) - 1])
             self._hurry.clear()
@@ -283,10 +290,15 @@ class Export:
             if self._exporter is None:
                 return True
             readable = [self._readable(span) for span in batch]
+            self._offered = time.monotonic()
             return self._exporter.export(readable) is SpanExportResult.SUCCESS
+        except OSError:  # that is how old exporters say that nobody is there
+            return False
         except Exception as fault:
             self._failed("export", fault)
             return False
+        finally:
+            self._offered = 0.0
 
     def _hand_over(self, span: ReadableSpan) -> None:
         self._provider._active_span_processor.on_end(span)  # type: ignore[union-attr]
@@ -331,6 +343,8 @@ class Export:
         self._exporter = None
         self._thread = None
         self._in_a_row = 0
+        self._offered = 0.0
+        self.cpu_ns = 0
         self._starting = threading.RLock()
         self._wake = threading.Event()
         self._hurry = threading.Event()

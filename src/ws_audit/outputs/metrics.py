@@ -12,6 +12,7 @@ metrics of its own: the parent's hold the parent's counts, and locks that nobody
 from __future__ import annotations
 
 import platform
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
@@ -43,7 +44,7 @@ class Metrics:
         fold_records: Callable[[], None],
         backlog: Callable[[], int],
         targets: Callable[[], dict[str, int]],
-        cpu_seconds: Callable[[], float],
+        cpu_seconds: Callable[[], dict[str, float]],
         latest: Callable[[tuple[str, str, str]], tuple[str, int]],
         version: str,
         mode: str,
@@ -66,7 +67,8 @@ class Metrics:
         """Everything at 0, in objects and locks that nobody else has."""
         self.own = CollectorRegistry()
         self._seen: Counts = {}
-        self._cpu_seen = 0.0
+        self._cpu_seen: dict[str, float] = {}
+        self.scrape_ns = 0  # CPU time of folding for scrapes, on the scraper's thread
         self._newest: dict[tuple[str, str], int] = {}  # of all managers
         self._managers: set[str] = set()
         self._pairs: set[tuple[str, str]] = set()
@@ -152,9 +154,10 @@ class Metrics:
             self._excused.labels(policy)
         for stage in schema.DROP_STAGES:
             self._dropped.labels(stage)
-        for stage in ("hooks", "sink", "judge", "violation", "drain"):
+        for stage in ("hooks", "sink", "judge", "violation", "drain", "breaker"):
             self._errors.labels(stage)
-        self._cpu_counter.labels("drain")
+        for stage in ("drain", "hooks"):
+            self._cpu_counter.labels(stage)
         for rule, severities in schema.PERMITTED.items():
             for severity in severities:
                 self._last.labels(rule, severity, "false").set(0)
@@ -222,9 +225,10 @@ class Metrics:
             for state, number in self._targets().items():
                 self._targets_gauge.labels(state).set(number)
             self._backlog_gauge.set(self._backlog())
-            cpu = self._cpu()
-            self._cpu_counter.labels("drain").inc(max(0.0, cpu - self._cpu_seen))
-            self._cpu_seen = cpu
+            for stage, seconds in self._cpu().items():
+                more = max(0.0, seconds - self._cpu_seen.get(stage, 0.0))
+                self._cpu_counter.labels(stage).inc(more)
+                self._cpu_seen[stage] = seconds
 
     def _count(self, key: tuple[str, ...], delta: int, total: Counts) -> None:
         what = key[0]
@@ -279,8 +283,10 @@ class Metrics:
 
     def scrape(self) -> Iterable[Metric]:
         """A scrape wants to see everything that has happened."""
+        begun = time.thread_time_ns()
         self._fold_records()
         self.collect()
+        self.scrape_ns += time.thread_time_ns() - begun
         return self.own.collect()
 
     def serving(self) -> CollectorRegistry:
@@ -301,7 +307,7 @@ class Metrics:
         if self._stale:
             self._stale = False
             if self._multiprocess:
-                self._seen, self._cpu_seen = {}, 0.0
+                self._seen, self._cpu_seen = {}, {}
                 self._build.labels(**self._info).set(1)
             else:
                 self._begin(self._managers)
@@ -314,6 +320,8 @@ def amount_of(total: Counts, up: str, label: str, down: str) -> int:
 
 class NoMetrics:
     """In their place if they cannot be kept: the other ways out go on."""
+
+    scrape_ns = 0
 
     def manager(self, manager: str) -> None:
         """Nothing."""

@@ -101,6 +101,11 @@ class Push:
         for lane in self._lanes:
             lane.resume()
 
+    @property
+    def cpu_ns(self) -> int:
+        """CPU time of the workers so far."""
+        return sum(lane.cpu_ns for lane in self._lanes)
+
     def down(self) -> list[str]:
         """The channels that did not take what they were offered last."""
         return [lane.name for lane in self._lanes if lane.down]
@@ -154,6 +159,7 @@ class _Lane:
         self._attempts = 0
         self.name = channel.name
         self.down = False
+        self.cpu_ns = 0
 
     def add(self, incident: Incident) -> None:
         with self._lock:
@@ -223,6 +229,7 @@ class _Lane:
 
     def _round(self) -> bool:
         """Offer everything waiting once; whether all was taken."""
+        before = time.thread_time_ns()
         complete = True
         offered = bool(self._waiting)
         for name in list(self._waiting):
@@ -246,6 +253,7 @@ class _Lane:
                 self._sending = False
         if offered:
             self.down = not complete
+        self.cpu_ns += time.thread_time_ns() - before
         return complete
 
     def _note(self, incident: dict[str, Any]) -> None:
@@ -291,4 +299,5 @@ class _Lane:
         self._thread = None
         self._attempts = 0
         self.down = False
+        self.cpu_ns = 0
         self._channel.forget()

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ws_audit.hooks.guard import Application, Failed, Message, Scope, Switch, asgi
+from ws_audit.hooks.guard import asgi
 from ws_audit.identity import CELL_KEY, Cell
 
 if TYPE_CHECKING:
+    from ws_audit.hooks.terms import Application, Failed, Message, Scope, Switch
     from ws_audit.model import Delivery
     from ws_audit.runtime import Runtime
     from ws_audit.sink import Sink
