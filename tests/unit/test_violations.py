@@ -109,3 +109,47 @@ def test_a_collector_that_stays_down_costs_bounded_memory_and_the_drops_are_coun
     assert len(export._kept) == export.QUEUE
     assert export._kept[-1].start_ns == export.QUEUE + 6
     assert tally.total() == {("dropped", "export"): 7}
+
+
+class Lines:
+    """A store that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.spans: list[Span] = []
+
+    def write_violation(self, span: Span) -> bool:
+        self.spans.append(span)
+        return True
+
+    def violations(self) -> int:
+        """How many violations the lines stand for; outcomes are lines without a rule."""
+        counts = [
+            one.attributes.get("ws_audit.count", 1)
+            for one in self.spans
+            if "security_rule.name" in one.attributes
+        ]
+        return sum(int(count) for count in counts)
+
+
+def test_after_the_last_words_a_storm_is_written_line_by_line() -> None:
+    """A daemon thread sends on while the process ends: nobody comes to flush aggregates."""
+    told, lines = Told(), Lines()
+    told.violations._store = lines  # type: ignore[assignment]
+    for number in range(1, 151):
+        told.record(leak(number))
+    under_way = leak(151)
+    told.violations.record(under_way)
+    assert lines.violations() == 100
+    told.violations.end()
+    assert lines.violations() == 151  # with the one under way, which says no more
+    told.violations.outcome(under_way._replace(outcome=OK))
+    told.violations.flush()
+    assert lines.violations() == 151
+    told.record(leak(152))
+    told.violations.record(leak(153))  # and its thread is stopped before the outcome
+    assert lines.violations() == 153
+    told.violations.resume()
+    told.record(leak(154))
+    assert lines.violations() == 153
+    told.violations.flush()
+    assert lines.violations() == 154

@@ -368,13 +368,14 @@ class Outputs:
 
     def resume(self) -> None:
         """After stop(): spans and incidents leave again (the store opens new segments itself)."""
+        self.violations.resume()
         self._export.resume()
         self._push.resume()
         self._where(self._runtime.say)
 
     def stop(self) -> None:
         """At exit: the last aggregate and coverage lines, then everything is let go."""
-        self.violations.flush()
+        self.violations.end()
         self._coverage.write(time.time_ns(), final=True)
         if self._store is not None:
             self._store.close()

@@ -60,6 +60,7 @@ class Violations:
         self._push = push
         self._wake = wake
         self._lock = RLock()
+        self._ending = False
         self.book = Incidents(max_pairs=MAX_PAIRS)
         self._written: dict[Pair, int] = {}
         self._open: dict[int, tuple[Finding, bool]] = {}  # delivery id -> finding, has a line
@@ -78,7 +79,7 @@ class Violations:
             known = len(self._written) < _MAX_KNOWN or pair in self._written
             if known:
                 self._written[pair] = number
-            full = known and number <= FULL_EVIDENCE
+            full = known and (number <= FULL_EVIDENCE or self._ending)
             self._open[delivery.delivery_id] = (finding, full)
             series = (finding.rule, finding.severity, finding.manager)
             # The exemplar's trace is one the store has: an aggregate names only its first.
@@ -144,6 +145,23 @@ class Violations:
             self._keep(span)
             self._export(span)
 
+    def end(self) -> None:
+        """Flush for the last time: what a daemon thread sends from here on has a line for each.
+
+        What is under way counts as delivered: its thread may be stopped before it could say.
+        """
+        with self._lock:
+            self._ending = True
+            for delivery_id, (finding, full) in list(self._open.items()):
+                if not full:
+                    del self._open[delivery_id]
+                    self._aggregate(finding)
+        self.flush()
+
+    def resume(self) -> None:
+        """Somebody flushes again."""
+        self._ending = False
+
     def _keep(self, span: Span) -> None:
         if self._store is not None and not self._store.write_violation(span):
             self._tally.add(("dropped", "store"))
@@ -182,6 +200,7 @@ class Violations:
     def forget(self) -> None:
         """After a fork: a new book; the parent goes on with the old one."""
         self._lock = RLock()
+        self._ending = False
         self.book = Incidents(max_pairs=MAX_PAIRS)
         self._written, self._open, self._storm = {}, {}, {}
         self._milestones, self._latest = {}, {}
