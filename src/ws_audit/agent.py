@@ -25,6 +25,7 @@ from .classify import Refused, Target, classes_of, classify
 from .control import Control
 from .declared import Declared
 from .factories import factories_of
+from .forks import imports
 from .modules import is_installed, name_of, origin_of
 from .proof import Proof
 from .signs import is_realtime
@@ -197,7 +198,8 @@ class Agent:
 
     def facts(self) -> dict[str, Any]:
         """What this process knows of itself."""
-        from .facts.document import facts
+        with imports:  # the worker asks, and a fork may come at any time
+            from .facts.document import facts
 
         off = ""
         if not self._active:

@@ -78,7 +78,7 @@ MAY: dict[str, frozenset[str]] = {
         # what joins them, and what begins it
         "runtime": "bindings breaker classify discovery drain facts factories forks hooks intents"
         " labels outputs payloads sink sites tables tally transports",
-        "agent": "bootstrap classify control declared discovery facts factories modules proof"
+        "agent": "bootstrap classify control declared discovery facts factories forks modules proof"
         " runtime signs transports",
         "bootstrap": "agent witness",
         "witness": "",

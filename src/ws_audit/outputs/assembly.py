@@ -21,6 +21,7 @@ from opentelemetry.sdk.resources import Resource
 from prometheus_client import CollectorRegistry
 
 from ws_audit import __version__, schema
+from ws_audit.forks import imports
 from ws_audit.identity import Hasher
 from ws_audit.intents import getrandbits
 from ws_audit.model import Span
@@ -444,7 +445,8 @@ def _unsent(directory: str) -> Any:
     def incidents() -> list[dict[str, Any]]:
         if not directory:
             return []
-        from ws_audit.review.read import review
+        with imports:
+            from ws_audit.review.read import review
 
         found: list[dict[str, Any]] = review(directory, time.time_ns())["incidents"]
         return found
