@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers.stage import Stage
-from tests.startup.interpreters import build_wheel, create
+# These assert, and are no test modules: without this a failure says nothing of what it saw.
+pytest.register_assert_rewrite("tests.servers.stage", "tests.real.world")
+
+from tests.servers.stage import Stage  # noqa: E402
+from tests.startup.interpreters import build_wheel, create  # noqa: E402
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from typing import TYPE_CHECKING
@@ -75,6 +76,17 @@ def test_clients_that_are_still_there_and_ctrl_c(stage: Stage, name: str) -> Non
                 server.process.wait(20)
         server.process.wait(20)
     server.assert_quiet(workers)
+    server.assert_reviewed()
+
+
+def test_a_worker_that_its_supervisor_ends_without_a_word(stage: Stage) -> None:
+    """hypercorn's does so as soon as another worker has stopped, and its workers just die."""
+    with stage.serve(*HYPERCORN, "-w", "2", workers=2) as server:
+        pids = server.talk_to_all(2)
+        for pid in pids:
+            os.kill(pid, signal.SIGTERM)
+        server.process.wait(20)
+    server.assert_quiet(2)
     server.assert_reviewed()
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from ws_audit import schema
+from ws_audit.forks import Undivided
 from ws_audit.intents import getrandbits
 from ws_audit.model import EXCUSED, UNATTRIBUTED, Span
 
@@ -35,6 +36,7 @@ class Coverage:
         self._seen: Counts = {}
         self._since_ns = 0
         self._final_written = False
+        self._writing = Undivided()  # the drain's minute, and the end of serving
 
     def fold(self, record: Any) -> None:
         """Nothing from records."""
@@ -50,6 +52,10 @@ class Coverage:
 
     def write(self, now_ns: int, *, final: bool = False) -> None:
         """Write what happened since the last span, also if nothing did."""
+        with self._writing:
+            self._write(now_ns, final)
+
+    def _write(self, now_ns: int, final: bool) -> None:
         if not self._since_ns:
             return
         total = self._tally.total()
