@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.servers.stage import Stage
+    from tests.servers.stage import Server, Stage
 
 UVICORN = ("python", "-m", "uvicorn", "chat:app", "--port", "PORT", "--log-level", "warning")
 GUNICORN = ("python", "-m", "gunicorn", "chat:app", "-b", "127.0.0.1:PORT", "-w", "2")
@@ -44,6 +44,25 @@ SERVERS = {
 WAITS_FOR_CLIENTS = sys.version_info >= (3, 12)
 
 
+# Its supervisor ends the other workers as soon as one has stopped. They ask ten times a second
+# whether they are to stop, and may not have asked yet.
+ENDS_WORKERS = "hypercorn, 2 workers"
+UNFINISHED = "has not written its last coverage record"
+
+
+def assert_reviewed(server: Server, name: str) -> None:
+    """All frames are in the review, or it names the worker whose frames may not be."""
+    document = server.assert_reviewed(complete=name != ENDS_WORKERS)
+    if name == ENDS_WORKERS:
+        frames, seen = len(server.received), document["coverage"]["frames"]
+        if document["problems"]:
+            (problem,) = document["problems"]
+            assert UNFINISHED in problem
+            assert seen < frames
+        else:
+            assert seen == frames
+
+
 @pytest.mark.parametrize("name", SERVERS)
 def test_a_leak_is_found_and_counted_as_the_clients_saw_it(stage: Stage, name: str) -> None:
     words, workers = SERVERS[name]
@@ -61,7 +80,7 @@ def test_a_leak_is_found_and_counted_as_the_clients_saw_it(stage: Stage, name: s
     server.assert_quiet(workers)
     # A supervisor or arbiter has no store, no port and no start line of its own.
     assert server.writers() == pids
-    server.assert_reviewed()
+    assert_reviewed(server, name)
 
 
 @pytest.mark.parametrize("name", SERVERS)
@@ -76,18 +95,20 @@ def test_clients_that_are_still_there_and_ctrl_c(stage: Stage, name: str) -> Non
                 server.process.wait(20)
         server.process.wait(20)
     server.assert_quiet(workers)
-    server.assert_reviewed()
+    assert_reviewed(server, name)
 
 
 def test_a_worker_that_its_supervisor_ends_without_a_word(stage: Stage) -> None:
-    """hypercorn's does so as soon as another worker has stopped, and its workers just die."""
+    """What the agent cannot have written is named, and no violation is missing."""
     with stage.serve(*HYPERCORN, "-w", "2", workers=2) as server:
         pids = server.talk_to_all(2)
         for pid in pids:
-            os.kill(pid, signal.SIGTERM)
+            os.kill(pid, signal.SIGTERM)  # for which hypercorn's workers have no handler
         server.process.wait(20)
     server.assert_quiet(2)
-    server.assert_reviewed()
+    document = server.assert_reviewed(complete=False)
+    assert len(document["problems"]) == 2
+    assert all(UNFINISHED in problem for problem in document["problems"])
 
 
 def test_an_arbiter_that_sends_while_it_imports_takes_no_port(stage: Stage) -> None:
