@@ -17,15 +17,17 @@ import json
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from .people import NAMES, Person, load
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
 
 PATIENCE = 10.0
 QUIET = 0.25  # nothing has come for so long: nothing will
@@ -81,7 +83,7 @@ class Stage:
         self.last = time.monotonic()
         self._journal = journal.open("w")
         self._connections = 0
-        self.random = random.Random(7)  # noqa: S311  (traffic, no secrets)
+        self.random = random.Random(7)
 
     def __getattr__(self, name: str) -> Person:
         """`stage.alice`: a person by first name."""
@@ -166,7 +168,7 @@ class Stage:
     async def quiet(self, seconds: float = QUIET) -> None:
         """Until nobody has received anything for a while."""
         self.last = max(self.last, time.monotonic() - seconds / 2)
-        while (left := self.last + seconds - time.monotonic()) > 0:
+        while (left := self.last + seconds - time.monotonic()) > 0:  # noqa: ASYNC110
             await asyncio.sleep(left)
 
 

@@ -39,7 +39,7 @@ class Swap:
     new: str
 
     def apply(self, directory: Path) -> None:
-        """Edit the copy of the application in `directory`; ValueError if `old` is not there once."""
+        """Edit the copy of the application in `directory`; ValueError if that can't be."""
         path = directory / self.file
         text = path.read_text()
         if text.count(self.old) != 1:
@@ -87,6 +87,7 @@ class Application:
         default=("-m", "uvicorn", "app:app", "--port", "PORT", "--log-level", "warning")
     )
     needs: tuple[str, ...] = ()  # programs beside Python, like redis-server
+    users_by: str = "id"  # which of a person's identifiers the application calls them by
 
     @property
     def directory(self) -> Path:
@@ -107,9 +108,6 @@ def _load(name: str) -> Application:
     package = f"benchmarks.leaks.apps.{name}"
     cases = importlib.import_module(f"{package}.cases")
     held = importlib.import_module(f"{package}.held_back")
-    more = {
-        key.lower(): tuple(getattr(cases, key)) for key in ("COMMAND", "NEEDS") if hasattr(cases, key)
-    }
-    return Application(
-        name, tuple(cases.DEFECTS), tuple(cases.BENIGN), tuple(held.DEFECTS), **more
-    )
+    settings = ("COMMAND", "NEEDS", "USERS_BY")
+    more = {key.lower(): getattr(cases, key) for key in settings if hasattr(cases, key)}
+    return Application(name, tuple(cases.DEFECTS), tuple(cases.BENIGN), tuple(held.DEFECTS), **more)
