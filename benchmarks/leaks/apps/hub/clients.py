@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
 
-    from ...actors import Connection, Stage
-    from ...people import Person
+    from benchmarks.leaks.actors import Connection, Stage
+    from benchmarks.leaks.people import Person
 
 FEED = "/ws?token=feed-7f3a-internal"
 
@@ -27,6 +27,11 @@ def tab(
 def typed(*names: str) -> Callable[[Any], bool]:
     """Messages of these types."""
     return lambda message: message["type"] in names
+
+
+def about(kind: str, person: Person) -> Callable[[Any], bool]:
+    """Messages of this type with this person's data."""
+    return lambda message: message["type"] == kind and person.secret in str(message)
 
 
 async def order(connection: Connection, note: str, number: int = 1, **more: Any) -> None:
@@ -89,12 +94,14 @@ async def away(stage: Stage) -> None:
         await join(watcher, "trades.ACME")
         async with tab(stage, alice, "desktop") as first:
             await order(first, f"client {alice.secret}", limit=90.0)
+        while (await stage.request("GET", "/healthz")).json()["sessions"] > 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
         await feed.send({"action": "tick", "symbol": "ACME", "price": 90.0})
         await watcher.until(typed("trade"))
         async with tab(stage, bob, "desktop") as second:
             await second.until(typed("ready"))
             await order(second, f"own {bob.secret}", symbol="GLBX")
-            await second.until(lambda m: m["type"] == "order.filled" and bob.secret in str(m))
+            await second.until(about("order.filled", bob))
         async with tab(stage, alice, "desktop") as again:
             await again.until(typed("ready"))
 
@@ -123,7 +130,7 @@ async def accounts(stage: Stage) -> None:
         await order(first, f"pension {alice.secret}")
         await first.until(typed("account.fill"))
         await order(second, f"savings {bob.secret}")
-        await second.until(lambda m: m["type"] == "account.fill" and bob.secret in str(m))
+        await second.until(about("account.fill", bob))
 
 
 async def balances(stage: Stage) -> None:
@@ -188,7 +195,7 @@ async def backtests(stage: Stage) -> None:
     async with tab(stage, alice) as first, tab(stage, bob) as second:
         for one, person in ((first, alice), (second, bob)):
             await one.send({"action": "backtest", "strategy": f"momentum {person.secret}"})
-            await one.until(lambda m, p=person: m["type"] == "backtest.done" and p.secret in str(m))
+            await one.until(about("backtest.done", person))
 
 
 async def desk_day(stage: Stage) -> None:
@@ -201,9 +208,9 @@ async def desk_day(stage: Stage) -> None:
     ):
         for one, person in ((first, alice), (second, bob), (third, carol)):
             await one.send({"action": "reminder.set", "text": f"doctor {person.secret}"})
-            await one.until(lambda m, p=person: m["type"] == "reminder" and p.secret in str(m))
+            await one.until(about("reminder", person))
             await order(one, f"for {person.secret}")
-            await one.until(lambda m, p=person: m["type"] == "order.filled" and p.secret in str(m))
+            await one.until(about("order.filled", person))
 
 
 # -- nobody is wronged by these ------------------------------------------------------------------

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from ...case import Defect, Swap
+from benchmarks.leaks.case import Defect, Swap
+
 from . import clients
 
 DEFECTS = [

@@ -110,7 +110,7 @@ class SummaryBatcher:
     """The model is cheaper by the batch: collects texts for a moment, then sends them together."""
 
     size = 2
-    patience = 0.6
+    patience = 0.8
 
     def __init__(self, model: EchoModel) -> None:
         self.model = model

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from ...case import Benign, Defect, Swap
+from benchmarks.leaks.case import Benign, Defect, Swap
+
 from . import clients
 
 USERS_BY = "email"

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
 
-    from ...actors import Connection, Stage
-    from ...people import Person
+    from benchmarks.leaks.actors import Connection, Stage
+    from benchmarks.leaks.people import Person
 
 
 def bearer(person: Person, **more: str) -> dict[str, str]:
@@ -165,17 +165,15 @@ async def notes(stage: Stage) -> None:
 
 
 async def digests(stage: Stage) -> None:
-    """Staff send out the digests of their tenant."""
+    """Staff send out the digests of their tenant, and have their own notifications open."""
     people = [stage.alice, stage.carol, stage.erin]
     async with AsyncExitStack() as stack:
-        told = [
-            await stack.enter_async_context(stream(stage, one, "/notifications")) for one in people
-        ]
-        for one, person in zip(told, people, strict=True):
+        await stack.enter_async_context(stream(stage, stage.grace, "/notifications"))
+        for person in people:
+            one = await stack.enter_async_context(stream(stage, person, "/notifications"))
             await post(stage, person, "/notes", text=f"week {person.secret}")
             await one.until(typed("note.saved"))
         await post(stage, stage.grace, "/digests")
-        await stage.quiet()
 
 
 # -- nobody is wronged by these ------------------------------------------------------------------
