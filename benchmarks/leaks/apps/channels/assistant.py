@@ -17,7 +17,7 @@ class ModelConnection:
 
     def send(self, prompt):
         reply = f"Here is what I found about: {prompt}"
-        asyncio.get_running_loop().call_later(0.12, self._replies.put_nowait, reply)
+        asyncio.get_running_loop().call_later(0.2, self._replies.put_nowait, reply)
 
     async def receive(self):
         return await self._replies.get()
