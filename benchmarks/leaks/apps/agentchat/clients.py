@@ -193,7 +193,7 @@ async def exports(stage: Stage) -> None:
         await chat(carol, f"hello, I am {stage.carol.secret}", "hello-c")
 
 
-async def team(stage: Stage, alice: Connection, *others: Person) -> str:
+async def team(alice: Connection, *others: Person) -> str:
     """Alice opens a thread for a team; its id."""
     members = [person.subject for person in others]
     await alice.send({"type": "create_thread", "title": "Launch", "members": members})
@@ -209,7 +209,7 @@ async def team_suggestions(stage: Stage) -> None:
         for one, person in ((alice, stage.alice), (carol, stage.carol)):
             await one.send({"type": "remember", "text": f"I earn {person.secret}"})
             await one.until(named("remembered"))
-        thread_id = await team(stage, alice, stage.carol)
+        thread_id = await team(alice, stage.carol)
         for one, run_id in ((alice, "team-a"), (carol, "team-c")):
             await chat(one, "what is left before the launch?", run_id, thread_id=thread_id)
             await one.until(named("suggestion"))
@@ -254,7 +254,7 @@ async def team_thread(stage: Stage) -> None:
     async with AsyncExitStack() as stack:
         alice, bob = await open_all(stack, stage, stage.alice, stage.bob)
         (carol,) = await open_all(stack, stage, stage.carol, version=2)
-        thread_id = await team(stage, alice, stage.carol)
+        thread_id = await team(alice, stage.carol)
         await chat(alice, "what do we launch?", "team-1", thread_id=thread_id)
         await carol.until(done("team-1"))
         await chat(carol, "and when?", "team-2", thread_id=thread_id)

@@ -38,7 +38,7 @@ async def join(room: str, *members: Connection) -> None:
         await member.send({"type": "join", "room": room})
         person = member.person
         assert person is not None
-        await member.until(lambda m, me=person.id: m["type"] == "joined" and m["user_id"] == me)
+        await member.until(_joined(person))
 
 
 async def note(connection: Connection, title: str, text: str) -> dict[str, Any]:
@@ -167,6 +167,10 @@ async def reminders(stage: Stage) -> None:
             await asyncio.wait(reminded, return_when=asyncio.FIRST_COMPLETED)
             for task in reminded:
                 task.cancel()
+
+
+def _joined(person: Person) -> Any:
+    return lambda m: m["type"] == "joined" and m["user_id"] == person.id
 
 
 def _about(person: Person) -> Any:
