@@ -29,7 +29,7 @@ DEFECTS = [
     Defect(
         "last_login_gets_answers",
         "shared_state",
-        "the assistant keeps its send function in one place for the process; each login replaces it",
+        "the send function of answers is kept once for the process; each login replaces it",
         "xorbitsai/xagent#1282 (process-wide request overwritten by each request)",
         "routing",
         (
@@ -64,8 +64,8 @@ DEFECTS = [
         (
             Swap(
                 "app.py",
-                "        if ticket is None or (name != ticket[\"customer\"]"
-                " and name not in teams[ticket[\"team\"]]):\n",
+                '        if ticket is None or (name != ticket["customer"]'
+                ' and name not in teams[ticket["team"]]):\n',
                 "        if ticket is None:\n",
             ),
         ),
@@ -84,7 +84,7 @@ DEFECTS = [
                 "                later(export())\n",
                 "                start = partial(asyncio.run_coroutine_threadsafe, export())\n"
                 "                loop = asyncio.get_running_loop()\n"
-                "                threading.Thread(target=start, args=(loop,), daemon=True).start()\n",
+                "                threading.Thread(target=start, args=(loop,)).start()\n",
             ),
         ),
         clients.exports,

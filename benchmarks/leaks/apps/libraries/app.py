@@ -11,15 +11,14 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+import store
+from accounts import Authentication, User, current_user
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
-
-import store
-from accounts import Authentication, User, current_user
 
 HOOK_KEY = os.environ.get("HOOK_KEY", "billing-to-briefcase")
 Listener = Callable[[dict[str, Any]], Awaitable[None]]

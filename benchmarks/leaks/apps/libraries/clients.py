@@ -106,9 +106,7 @@ async def behind_a_proxy(stage: Stage) -> None:
             )
             uploaded.raise_for_status()
             text = f"what of {stage.bob.secret}?"
-            asked = await through.post(
-                "/questions", json={"text": text}, headers=bearer(stage.bob)
-            )
+            asked = await through.post("/questions", json={"text": text}, headers=bearer(stage.bob))
             asked.raise_for_status()
 
 
@@ -166,9 +164,7 @@ async def spellings(stage: Stage) -> None:
     """Documents of the old system know their owner by number, or by a uuid in capitals."""
     async with live(stage, stage.alice) as alice, live(stage, stage.bob) as bob:
         for person, connection in ((stage.alice, alice), (stage.bob, bob)):
-            for count, owner in enumerate(
-                (person.uuid, person.uuid.upper(), str(person.id)), 1
-            ):
+            for count, owner in enumerate((person.uuid, person.uuid.upper(), str(person.id)), 1):
                 answer = await stage.request(
                     "POST",
                     "/documents",

@@ -11,7 +11,6 @@ from typing import Any
 from litestar import Litestar, Request, WebSocket, get, post, websocket, websocket_listener
 from litestar.exceptions import NotFoundException, PermissionDeniedException
 from litestar.middleware import DefineMiddleware
-
 from members import Member, TokenAuthentication, by_id, by_subject, current_member
 from realtime import board_channel, channels, notifiers, outbox, personal_channel
 
@@ -91,7 +90,9 @@ async def live(socket: WebSocket) -> None:
                 {"event": "view_as", "member_id": shown.id, "viewer_id": member.id}
             )
         else:
-            await socket.send_json({"event": "hello", "member_id": member.id, "sub": member.subject})
+            await socket.send_json(
+                {"event": "hello", "member_id": member.id, "sub": member.subject}
+            )
         notifier.connected()
         stack.callback(notifier.disconnected)
         async for message in socket.iter_json():

@@ -15,7 +15,7 @@ DEFECTS = [
         "shared_state",
         "reminders waiting for absent members hang on the class; whoever comes first gets all",
         "langchain-ai/langchain#10764 (history list as class attribute)",
-        "identity",
+        "routing",
         (
             Swap(
                 "realtime.py",
@@ -73,7 +73,7 @@ BENIGN = [
     Benign(
         "activity_feed",
         "author's user_id in an activity feed",
-        "entries of the feed have the author in user_id; the team reads them, newcomers all at once",
+        "entries of the feed have the author in user_id; the whole team reads them",
         "GitLab and Discourse activity streams: user_id is the actor's",
         clients.feed,
     ),

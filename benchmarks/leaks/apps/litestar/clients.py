@@ -12,9 +12,7 @@ if TYPE_CHECKING:
     from benchmarks.leaks.people import Person
 
 
-def live(
-    stage: Stage, person: Person, more: str = ""
-) -> AbstractAsyncContextManager[Connection]:
+def live(stage: Stage, person: Person, more: str = "") -> AbstractAsyncContextManager[Connection]:
     return stage.websocket(person, f"/live?access_token={person.token}{more}")
 
 
