@@ -27,7 +27,7 @@ upstream = {}
 current_name = ContextVar("current_name", default=None)
 
 
-def make_upstream(seconds=0.3):
+def make_upstream(seconds=0.7):
     """One connection to the language model: answers come back in the order of the questions."""
     waiting = deque()
     lines = asyncio.Queue()

@@ -73,9 +73,13 @@ async def show_history(user: User, socket: WebSocket) -> None:
     await socket.send_json({"kind": "history", "lines": text.splitlines()})
 
 
-async def report(socket: WebSocket) -> None:
-    await socket.send_json({"kind": "report.started"})
-    await socket.send_json({"kind": "report", "near_pairs": await store.near_pairs()})
+async def switch(phase: str, socket: WebSocket) -> None:
+    """The operators' switch-over: writes wait between its begin and its end."""
+    if phase == "begin":
+        await store.hold_writes(20)
+    else:
+        await store.resume_writes()
+    await socket.send_json({"kind": "switch", "phase": phase})
 
 
 async def live(socket: WebSocket) -> None:
@@ -94,8 +98,10 @@ async def live(socket: WebSocket) -> None:
                         await socket.send_json({"kind": "noted"})
                     case {"do": "history"}:
                         task = asyncio.create_task(show_history(user, socket))
-                    case {"do": "report"} if user.role == "admin":
-                        task = asyncio.create_task(report(socket))
+                    case {"do": "switch", "phase": str(phase)} if user.role == "admin":
+                        await switch(phase, socket)
+                    case {"do": "ping"}:
+                        await socket.send_json({"kind": "pong"})
                     case {"do": "stop"}:
                         if task is not None:
                             task.cancel()

@@ -37,9 +37,9 @@ DEFECTS = [
         clients.left_inbox,
     ),
     Defect(
-        "redis_get_cancelled",
+        "redis_getex_cancelled",
         "content",
-        "redis-py 4.5.1: a cancelled GET at a busy server; the next GET reads its reply",
+        "redis-py 4.5.1: a cancelled GETEX at a server that waits; the next one reads its reply",
         "openai.com/blog/march-20-chatgpt-outage; redis/redis-py#2665, CVE-2023-28858",
         "content",
         (REDIS_PY,),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from benchmarks.leaks.actors import Connection, Stage
     from benchmarks.leaks.people import Person
 
-LONG = "All work and no play makes a long document. " * 8000
+LONG = "All work and no play makes a long document. " * 40000
 
 
 def kind(name: str) -> Any:
@@ -64,13 +64,22 @@ async def left_inbox(stage: Stage) -> None:
             2,
         )
         async with live(stage, stage.bob) as bob:
+            await pings(bob)
             await hook(stage, stage.alice, "invoice.paid", f"2.00 for {stage.alice.secret}")
             await hook(stage, stage.bob, "invoice.paid", f"3.00 for {stage.bob.secret}")
             await bob.until(lambda one: "3.00" in one["text"])
 
 
+async def pings(connection: Connection, count: int = 3) -> None:
+    """The server has certainly come to whatever was asked of it before."""
+    before = len([one for one in connection.messages if "pong" in one])
+    for number in range(1, count + 1):
+        await connection.send({"do": "ping"})
+        await connection.until(kind("pong"), before + number)
+
+
 async def stopped_history(stage: Stage) -> None:
-    """While the store is busy, somebody stops loading and somebody else starts."""
+    """While the store holds writes, somebody stops loading and somebody else starts."""
     async with (
         live(stage, stage.alice) as alice,
         live(stage, stage.bob) as bob,
@@ -81,15 +90,19 @@ async def stopped_history(stage: Stage) -> None:
             await connection.until(kind("noted"))
             await connection.send({"do": "history"})
             await connection.until(kind("history"))
-        await admin.send({"do": "report"})
-        await admin.until(kind("report.started"))
+        await admin.send({"do": "switch", "phase": "begin"})
+        await admin.until(lambda one: one["phase"] == "begin")
         await alice.send({"do": "history"})
         await alice.until(kind("loading"), 2)
+        await pings(alice)
         await alice.send({"do": "stop"})
         await alice.until(kind("stopped"))
         await bob.send({"do": "history"})
+        await bob.until(kind("loading"), 2)
+        await pings(bob)
+        await admin.send({"do": "switch", "phase": "end"})
+        await admin.until(lambda one: one["phase"] == "end")
         await bob.until(kind("history"), 2)
-        await admin.until(kind("report"))
 
 
 async def behind_a_proxy(stage: Stage) -> None:

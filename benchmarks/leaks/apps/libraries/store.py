@@ -25,19 +25,7 @@ from redis.asyncio import Redis  # noqa: E402
 SOCKET = Path("redis.sock")
 client: Redis = Redis(unix_socket_path=str(SOCKET), decode_responses=True)
 
-# How many pairs of help articles are of nearly the same length: candidates for merging.
-NEAR_PAIRS = """
-local words, near = redis.call('LRANGE', KEYS[1], 0, -1), 0
-for i = 1, #words do words[i] = tonumber(words[i]) end
-for i = 1, #words do
-  local mine = words[i]
-  for j = i + 1, #words do
-    local apart = mine - words[j]
-    if apart < 3 and apart > -3 then near = near + 1 end
-  end
-end
-return near
-"""
+DAY = 86_400
 
 
 @contextlib.asynccontextmanager
@@ -51,8 +39,6 @@ async def running() -> AsyncIterator[None]:
     try:
         while not SOCKET.exists():
             await asyncio.sleep(0.01)
-        lengths = [200 + (number * 7919) % 1800 for number in range(7000)]
-        await client.rpush("articles:words", *lengths)
         yield
     finally:
         await client.close()
@@ -61,8 +47,13 @@ async def running() -> AsyncIterator[None]:
         await server.wait()
 
 
-async def near_pairs() -> int:
-    return int(await client.eval(NEAR_PAIRS, 1, "articles:words"))
+async def hold_writes(seconds: float) -> None:
+    """While the operators switch to the replica."""
+    await client.execute_command("CLIENT PAUSE", int(seconds * 1000), "WRITE")
+
+
+async def resume_writes() -> None:
+    await client.execute_command("CLIENT UNPAUSE")
 
 
 async def remember(user: str, line: str) -> None:
@@ -70,7 +61,8 @@ async def remember(user: str, line: str) -> None:
 
 
 async def history(user: str) -> str:
-    return await client.get(f"history:{user}") or ""
+    """Kept for a month after it was last looked at."""
+    return await client.getex(f"history:{user}", ex=30 * DAY) or ""
 
 
 async def save_document(fields: dict[str, Any]) -> int:
