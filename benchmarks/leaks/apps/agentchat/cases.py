@@ -7,6 +7,8 @@ from benchmarks.leaks.case import Benign, Defect, Swap
 
 from . import clients
 
+USERS_BY = "subject"
+
 DEFECTS = [
     Defect(
         name="bridge_singleton",

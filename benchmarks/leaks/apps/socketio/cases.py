@@ -6,6 +6,8 @@ from __future__ import annotations
 from ...case import Benign, Defect, Swap
 from . import clients
 
+USERS_BY = "name"
+
 DEFECTS = [
     Defect(
         "default_session_itself",
