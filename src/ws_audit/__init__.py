@@ -10,8 +10,21 @@ every interpreter in which the agent is on.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .model import IsolationViolation
+
 __version__ = "0.1.0"
-__all__ = ["__version__", "bind", "disable", "enable", "flush"]
+__all__ = ["IsolationViolation", "__version__", "bind", "disable", "enable", "flush"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "IsolationViolation":
+        from .model import IsolationViolation
+
+        return IsolationViolation
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def enable() -> None:
@@ -51,15 +64,10 @@ def bind(connection: object, user: object, *, tenant: object = None) -> None:
     int, UUID) or an object that has one, `tenant` the id within which alone it is unique.
     Without an active agent, or for a connection it has not seen, this does nothing.
     """
-    from .agent import agent
-    from .identity import describe, find_cell, principal
+    import sys
 
-    runtime = agent().runtime
-    if runtime is None:
-        return
-    holder = principal(tenant)
-    named = describe(user)
-    found = find_cell(connection)
-    if named and found is not None:
-        who = named[0] if holder is None else named[0]._replace(tenant=holder.user)
-        runtime.sink.pin(found[0], who)
+    # Where nobody has switched the agent on, this is not what begins it.
+    module = sys.modules.get("ws_audit.agent")
+    runtime = None if module is None or module._agent is None else module._agent.runtime
+    if runtime is not None:
+        runtime.bind(connection, user, tenant)

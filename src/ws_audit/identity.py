@@ -216,6 +216,8 @@ class Cell:
 
     __slots__ = (
         "__weakref__",
+        "aliases_of",
+        "asked",
         "claimed",
         "claims_read",
         "connection_id",
@@ -236,6 +238,8 @@ class Cell:
         self.limited = False  # one connection too many for the settings: not judged
         self.pinned = False  # set by ws_audit.bind(): nothing else changes it
         self.user_seen: object = None  # the scope's user object at the last look
+        self.asked = 0  # how often the declared accessor was, in vain; -1: it has answered
+        self.aliases_of: Principal | None = None  # whose aliases the declared callable has told
         self.inbound_dissents = 0  # messages in which the client claimed to be someone else
 
     def __repr__(self) -> str:
@@ -272,6 +276,19 @@ class Cell:
         if result == INCOMPARABLE and _origin(held) == _origin(evidence) == "dependency":
             names = (*held.aliases, evidence.principal, *evidence.aliases)
             self.held = held._replace(aliases=tuple(dict.fromkeys(names)))
+        return None
+
+    def know(self, aliases: tuple[Principal, ...]) -> Evidence | None:
+        """Further identifiers of the connection's user, from a declared callable."""
+        for name in ("held", "claimed"):
+            evidence: Evidence | None = getattr(self, name)
+            if evidence is not None:
+                self.aliases_of = evidence.principal
+                told = evidence._replace(
+                    aliases=tuple(dict.fromkeys((*evidence.aliases, *aliases)))
+                )
+                setattr(self, name, told)
+                return told
         return None
 
     def release(self) -> None:

@@ -27,6 +27,7 @@ from .model import (
     NONE,
     OK,
     RECORD_VERSION,
+    REFUSED,
     UNDELIVERED,
     Call,
     Evidence,
@@ -62,6 +63,8 @@ class Intent:
     ended = False
     settled = False
     event = NONE
+    named = ""  # the event's own name, where that may be no label
+    refused = False  # a delivery of it, in mode block
     payloads: list[int] | None = None  # ids of the objects that are pending for it
     joined: set[int] | None = None  # other tasks whose delivery came by our variable
     parent: tuple[int, int, bool] = (0, 0, False)
@@ -81,6 +84,8 @@ class Frame:
     """One hook call inside an intent: what it adds holds for the deliveries made inside it."""
 
     soft: Evidence | None = None  # payload evidence that a room argument takes away
+    # Arguments that policies name a room or resource by: (parameter, its value); "": the room's.
+    named: tuple[tuple[str, object], ...] = ()
     room = False
     ended = False
     rested = False  # a generator, or a coroutine that came later
@@ -157,6 +162,7 @@ class Intents:
         self._settling = RLock()
         # Set when an OpenTelemetry provider exists: () -> (trace id, span id, sampled).
         self.parent: Callable[[], tuple[int, int, bool]] | None = None
+        self.blocking = False  # a delivery is no outcome yet when it joins: see judged()
 
     # -- the call -----------------------------------------------------------------------
 
@@ -219,7 +225,9 @@ class Intents:
             return
         intent.duration_ns = perf_counter_ns() - intent.started
         intent.ended = True
-        if error is not None:
+        if intent.refused:
+            outcome = REFUSED  # whatever the application made of it
+        elif error is not None:
             outcome = CANCELLED if type(error).__name__ == "CancelledError" else ERROR
         elif intent.deliveries:
             outcome = OK
@@ -256,9 +264,15 @@ class Intents:
             frame.intent.by_payload = True
         intent = frame.intent
         intent.deliveries += 1
-        if intent.ended and not intent.settled:
+        if intent.ended and not intent.settled and not self.blocking:
             self._settle(intent, frame.root.evidence, OK)
         return frame
+
+    def judged(self, frame: Frame) -> None:
+        """In mode block: a delivery that joined is refused, or is about to go out."""
+        intent = frame.intent
+        if intent.ended and not intent.settled:
+            self._settle(intent, frame.root.evidence, REFUSED if intent.refused else OK)
 
     @staticmethod
     def _by_variable(frame: Frame, task: int) -> Frame | None:

@@ -39,9 +39,29 @@ BROADCAST, RECEIVE, FACTORY = "broadcast", "receive", "factory"
 
 # Outcomes of a call or of a delivery.
 OK, ERROR, CANCELLED, UNDELIVERED = "ok", "error", "cancelled", "undelivered"
+REFUSED = "refused"  # in mode block
 UNKNOWN = "unknown"  # a stored violation whose process died before the call came back
 
 NONE, OTHER = "none", "other"  # label values: no intent or event; past the cap
+
+
+class IsolationViolation(Exception):  # noqa: N818  (what happened, not what went wrong)
+    """A delivery that mode `block` refused: the message would have gone to the wrong person.
+
+    Raised where the application sends, before anything is delivered. `rule` and `severity` are
+    those of the violation, which has been recorded; nobody is named.
+    """
+
+    def __init__(self, rule: str, severity: str) -> None:
+        super().__init__(rule, severity)
+        self.rule = rule
+        self.severity = severity
+
+    def __str__(self) -> str:
+        return f"ws-audit refused a delivery: {self.rule}, {self.severity}"
+
+
+IsolationViolation.__module__ = "ws_audit"  # its public name, for tracebacks and pickles
 
 
 class Principal(NamedTuple):
@@ -88,6 +108,18 @@ class Verdict(NamedTuple):
     rule: str = ""
     severity: str = ""
     dissent: Evidence | None = None
+
+
+class Inputs(NamedTuple):
+    """What policies went by that is not evidence, as it was when the delivery was judged.
+
+    `event` is the name as the message or its caller has it (a record's own is a label), and
+    `answers` what declared memberships said of the connection's user: (membership, where the
+    room or resource was named, whether the user belongs to it).
+    """
+
+    event: str
+    answers: tuple[tuple[str, str, bool], ...] = ()
 
 
 class Call(NamedTuple):
@@ -141,6 +173,7 @@ class Delivery(NamedTuple):
     trace_id: int
     span_id: int
     parent_span_id: int
+    inputs: Inputs | None = None  # what policies went by, if any was asked
 
 
 class Creation(NamedTuple):

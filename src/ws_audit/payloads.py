@@ -12,13 +12,16 @@ of a message than the named fields.
 from __future__ import annotations
 
 import json
-from typing import Any, Final, NamedTuple, TypedDict, Union
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypedDict, Union
 
 import msgspec
 
 from . import naming
 from .identity import is_a, peek, principal
 from .model import CONTENT, LIMIT, OPAQUE, STRONG, UNREADABLE, Evidence, Principal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _OWNER, _USER, _ACTOR, _EVENT, _CLAIM = 1, 2, 4, 8, 16
 _MAX_EVENT: Final = 64
@@ -109,6 +112,31 @@ def _shape(level: _Level, name: str) -> Any:
             inner = _shape(field.below, f"{name}_{head}")
             fields[head] = Union[inner, str, int, float, bool, None, list[Any]]  # noqa: UP007
     return TypedDict(name, fields, total=False)  # type: ignore[operator]
+
+
+class Places:
+    """Reads single fields that a policy names, of the few messages it is asked about."""
+
+    def __init__(self, paths: Iterable[str], limit: int) -> None:
+        root: _Level = {}
+        for path in paths:
+            _declare(root, path, _EVENT)
+        self._limit = limit
+        self._decode = msgspec.json.Decoder(_shape(root, "Places")).decode
+
+    def read(self, message: object, path: str) -> object:
+        """What stands there; None if nothing does, or it cannot be read."""
+        if is_a(message, (str, bytes, bytearray, memoryview)):
+            text: Any = str.__str__(message) if is_a(message, str) else message
+            if len(text) > self._limit:
+                return None
+            try:
+                message = self._decode(text)
+            except (msgspec.MsgspecError, UnicodeError, RecursionError):
+                return None
+        for step in path.split("."):
+            message = peek(message, step)
+        return message
 
 
 class Reader:

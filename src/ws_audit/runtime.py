@@ -20,6 +20,7 @@ from . import discovery
 from .bindings import Bindings
 from .breaker import Breaker
 from .classify import Method, Target, event_names
+from .declarations import Declarations
 from .drain import Drain, ending
 from .facts.clues import Clues
 from .facts.names import Names
@@ -32,6 +33,7 @@ from .hooks.install import Installer
 from .hooks.instances import Created, CreateHook
 from .hooks.meter import Meter
 from .hooks.terms import Application, Hook, Switch
+from .identity import describe, find_cell, principal
 from .intents import Intents
 from .labels import Events, Managers
 from .model import CREATE, FACTORY, Creation
@@ -84,6 +86,7 @@ class Runtime:
         self._factories, self._products = Managers(), Managers()
         self._no_managers: set[str] = set()
         self.events = Events(settings.payload_events)
+        self.events.allow({event for table in settings.policy for event in table.events})
         self.reader = Reader(
             settings.payload_owner,
             settings.payload_actor,
@@ -103,6 +106,7 @@ class Runtime:
         self.clues = Clues(lambda: application_site(self._included))
         self.unjudged = Unjudged()
         self.names = Names(application_modules)
+        self.declarations = Declarations(settings, self.tally, say)
         self.sink = Sink(
             self.reader,
             self.intents,
@@ -114,7 +118,10 @@ class Runtime:
             Bindings(settings.identity_connection, settings.identity_tenant),
             self.clues,
             max_connections=settings.limits_connections,
+            doubts=self.declarations.doubts,
+            block=settings.block if settings.mode == "block" else None,
         )
+        self.intents.blocking = settings.mode == "block"
         # Of the wrappers servers hold: it outlives patching and unpatching.
         self.serving = Switch(self._meter)
         self.installer = Installer(self._hook, Switch(self._meter), self.failed)
@@ -189,7 +196,10 @@ class Runtime:
         if method.kind == FACTORY:
             return self._factory_hook(function)
         if method.kind in SENDS:
-            return SendHook(function, method, receiver, self.intents, self.reader, self.events)
+            named = self.declarations.arguments
+            return SendHook(
+                function, method, receiver, self.intents, self.reader, self.events, named
+            )
         return CONNECTS[method.kind](function, method, receiver, self.sink, static=static)
 
     def _included(self, module: str) -> bool:
@@ -231,6 +241,7 @@ class Runtime:
             self._before_serving()
         except Exception as fault:  # what can't leave is counted all the same
             self.failed("outputs", fault)
+        self.declarations.resolve()
         return wrap(application, self.sink, self.serving, self.failed)
 
     def stopping(self) -> None:
@@ -245,6 +256,19 @@ class Runtime:
             self.drain.fold()
             self.outputs.last_words()
             self.last_facts()
+
+    def bind(self, connection: object, user: object, tenant: object) -> None:
+        """ws_audit.bind(): the application knows whose connection it is."""
+        try:
+            holder = principal(tenant)
+            named = describe(user)
+            found = find_cell(connection)
+            if named and found is not None:
+                if holder is not None:
+                    named = [one._replace(tenant=holder.user) for one in named]
+                self.sink.pin(found[0], *named)
+        except Exception as fault:
+            self.failed("bind", fault)
 
     def start_outputs(self, *, serving: bool = False) -> None:
         """Stage 2: build the ways out, once; in a forked child they begin again.
@@ -273,6 +297,7 @@ class Runtime:
     def tick(self, now_ns: int) -> None:
         """About once a second: what has waited too long, the breaker, and the control file."""
         self.intents.expire(now_ns)
+        self.declarations.tell_expired(now_ns)
         if self.breaker.tick():
             self.tally.add(("error", "breaker"))
         self._periodic(now_ns)

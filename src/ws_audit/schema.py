@@ -39,6 +39,13 @@ EVENT_RULES: Final = (
     "shared_state",
 )
 
+# Rules that may refuse a delivery in mode block: those that can be sure enough of one.
+BLOCKABLE: Final = tuple(
+    rule
+    for rule, severities in PERMITTED.items()
+    if rule not in EVENT_RULES and {"confirmed", "probable"} & set(severities)
+)
+
 VERDICTS: Final = ("match", "violation", "excused", "unattributed")
 REASONS: Final = (
     "no_principal",

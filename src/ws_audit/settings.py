@@ -23,13 +23,15 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import manager_tables
-from .wording import SECRET, bad, nearest, plain, shown, unknown, unsupported
+from . import manager_tables, policy_tables
+from .schema import BLOCKABLE
+from .wording import SECRET, bad, nearest, plain, unknown, unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from .manager_tables import ManagerTable
+    from .policy_tables import PolicyTable
 
 
 class Address(NamedTuple):
@@ -49,6 +51,7 @@ class Settings(NamedTuple):
     """
 
     mode: str = "observe"
+    block: tuple[str, ...] = ()  # rules that refuse in mode block; empty: all that may
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     trace_dir: str = ""  # empty: no store
@@ -71,6 +74,8 @@ class Settings(NamedTuple):
 
     identity_connection: tuple[str, ...] = ()
     identity_tenant: tuple[str, ...] = ()
+    identity_accessor: str = ""  # "module:function", as identity_aliases
+    identity_aliases: str = ""
 
     payload_owner: tuple[str, ...] = ()
     payload_actor: tuple[str, ...] = ()
@@ -78,6 +83,7 @@ class Settings(NamedTuple):
     payload_events: tuple[str, ...] = ()
 
     manager: tuple[ManagerTable, ...] = ()
+    policy: tuple[PolicyTable, ...] = ()
 
     def takes(self, module_name: str, installed: bool) -> bool:
         """Whether classes of this module are candidates; `installed`: it is in site-packages.
@@ -129,9 +135,6 @@ def read(environ: Mapping[str, str], directory: str) -> tuple[Settings, list[str
         kind = _KEYS[key]
         values.pop(key, None)
         origins.pop(key, None)
-        if isinstance(value, str) and f"{key} = {value}" in _LATER:
-            problems.append(unsupported(f"{key} = {shown(value)}", source))
-            continue
         try:
             values[key] = kind.check(value)
         except (TypeError, ValueError):
@@ -140,6 +143,8 @@ def read(environ: Mapping[str, str], directory: str) -> tuple[Settings, list[str
         origins[key] = source
         if key == "manager":
             values[key] = manager_tables.read(value, source, problems)
+        elif key == "policy":
+            values[key] = policy_tables.read(value, source, problems)
 
     settings = Settings(**{key.replace(".", "_"): value for key, value in values.items()})
     settings = _with_room(settings, given, problems)
@@ -214,7 +219,17 @@ def _list(item: str, expected: str) -> _Kind:
 
 
 def _mode(value: str) -> str:
-    _need(value == "observe")
+    _need(value in ("observe", "block"))
+    return value
+
+
+def _rules(value: list[str]) -> tuple[str, ...]:
+    _need(type(value) is list and all(rule in BLOCKABLE for rule in value))
+    return tuple(value)
+
+
+def _function(value: str) -> str:
+    _need(_text(value) == "" or re.fullmatch(policy_tables.FUNCTION, value))
     return value
 
 
@@ -237,6 +252,7 @@ def _address(value: str) -> Address | None:
 
 
 _PATH = _Kind(_text, "a path")
+_CALLABLE = _Kind(_function, '"module:function"')
 _GLOBS = _list(r"\S+", 'patterns of dotted module names, such as "app.*"')
 _SCOPE_PATHS = _list(
     r"scope(\.[^\s.]+)+|dependency:[^\s.:]+(\.[^\s.]+)*",
@@ -246,7 +262,8 @@ _FIELD_PATHS = _list(r"[^\s.\[\]]+(\.[^\s.\[\]]+)*", 'dotted field paths, such a
 _EVENT_NAMES = _list(r"\S(.*\S)?", "event names")
 
 _KEYS: dict[str, _Kind] = {
-    "mode": _Kind(_mode, '"observe"'),
+    "mode": _Kind(_mode, '"observe" or "block"'),
+    "block": _Kind(_rules, f"a list of rules that may refuse: {', '.join(BLOCKABLE)}"),
     "include": _GLOBS,
     "exclude": _GLOBS,
     "trace_dir": _PATH,
@@ -267,30 +284,28 @@ _KEYS: dict[str, _Kind] = {
     "push.webhook": _Kind(_webhook, "a URL that begins with http:// or https://"),
     "identity.connection": _SCOPE_PATHS,
     "identity.tenant": _SCOPE_PATHS,
+    "identity.accessor": _CALLABLE,
+    "identity.aliases": _CALLABLE,
     "payload.owner": _FIELD_PATHS,
     "payload.actor": _FIELD_PATHS,
     "payload.event": _FIELD_PATHS,
     "payload.events": _EVENT_NAMES,
     "manager": _Kind(_tables, "tables, each begun with [[manager]]"),
+    "policy": _Kind(_tables, "tables, each begun with [[policy]]"),
 }
 
-# Keys, whole tables and single values of the contract that this version does not do. Whoever
+# Keys and whole tables of the contract that this version does not do. Whoever
 # implements one moves its line into the table above.
 _LATER = frozenset(
     {
-        "mode = block",
-        "block",
         "store.events",
         "limits.resources",
         "limits.runs",
         "selftest",
         "canary",
         "inventory",
-        "identity.accessor",
-        "identity.aliases",
         "payload.mention",
         "payload.resources",
-        "policy",
         "sequence",
     }
 )

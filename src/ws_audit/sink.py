@@ -15,20 +15,24 @@ from itertools import count
 from time import time_ns
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from .identity import DIFFERENT, SAME, Cell, agree
+from .excuses import Doubts, Told
+from .identity import DIFFERENT, Cell, agree
 from .judge import judge
 from .model import (
     ACCEPT,
     CANCELLED,
+    CONFIRMED,
     ERROR,
     HYGIENE,
     INBOUND,
     INTERNAL_ERROR,
     LIMIT,
+    MATCH,
     NONE,
     OK,
     PROBABLE,
     RECORD_VERSION,
+    REFUSED,
     STRONG,
     UNATTRIBUTED,
     UNKNOWN,
@@ -36,10 +40,13 @@ from .model import (
     WEAK,
     Delivery,
     Evidence,
+    Inputs,
+    IsolationViolation,
     Principal,
     Verdict,
 )
 from .naming import RECIPIENTS
+from .schema import BLOCKABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,6 +100,8 @@ class Sink:
         bindings: Bindings,
         clues: Clues,
         max_connections: int = 100_000,
+        doubts: Doubts | None = None,
+        block: tuple[str, ...] | None = None,
     ) -> None:
         self._read = reader.read
         self._intents = intents
@@ -104,6 +113,9 @@ class Sink:
         self._failed = failed
         self._bindings = bindings
         self.clues = clues
+        self._doubts = doubts or Doubts()
+        self._blocking = block is not None  # None: nothing is refused
+        self._block = frozenset(block or BLOCKABLE)
         self._connections = count(1)
         self._inherited = 0  # up to this number they are the parent's; see forget()
         self._open = 0
@@ -131,7 +143,9 @@ class Sink:
         user = scope.get("user")
         if cell.held is None or user is not cell.user_seen:
             cell.user_seen = user
-            found = self._bindings.from_scope(scope)
+            found = self._doubts.accessor(cell, scope)
+            if found is None and cell.asked >= 0:
+                found = self._bindings.from_scope(scope)
             if found is not None:
                 self._offer(cell, found)
             elif not cell.claims_read:
@@ -153,24 +167,27 @@ class Sink:
             kind = RECIPIENTS.get(name, "id")
             self.clues.offer(cell.connection_id, "dependency", f"dependency:{name}", value, kind)
 
-    def pin(self, cell: Cell, who: Principal) -> None:
+    def pin(self, cell: Cell, who: Principal, *aliases: Principal) -> None:
         """The application said it itself, with ws_audit.bind()."""
-        cell.held = Evidence("connection", who, ACCEPT, "ws_audit.bind", STRONG)
+        cell.held = Evidence("connection", who, ACCEPT, "ws_audit.bind", STRONG, True, aliases)
         cell.pinned = True
 
     def _offer(self, cell: Cell, evidence: Evidence, site: str = "") -> None:
         dissent = cell.offer(evidence)
-        if dissent is not None:
+        if dissent is not None and self._doubts.differ(cell, dissent.principal):
             self._event("rebound_connection", PROBABLE, dissent, site, cell=cell)
 
     # -- messages -----------------------------------------------------------------------------
 
-    def outbound(self, cell: Cell, scope: dict[str, Any], content: object, size: int) -> Delivery:
+    def outbound(  # noqa: C901, PLR0912  (one body, because it runs for every message)
+        self, cell: Cell, scope: dict[str, Any], content: object, size: int
+    ) -> Delivery:
         """A message is about to leave: joined, judged, counted; a violation is on disk already."""
         now = time_ns()
         frame: Frame | None = None
         evidence: tuple[Evidence, ...] = ()
         event, note, kind, manager, function, intent_id = NONE, "", NONE, NONE, "", 0
+        inputs: Inputs | None = None
         try:
             frame = self._intents.join(content)
             connection = None if cell.limited else self.resolve(cell, scope)
@@ -194,9 +211,9 @@ class Sink:
                     event = self._events.label(named)
             evidence = tuple(collected)
             verdict = _LIMIT if cell.limited else judge(evidence, kind, note)
-            if verdict.verdict == VIOLATION and actor is not None:
-                evidence = _own_words(evidence, actor)
-                verdict = judge(evidence, kind, note)
+            if verdict.verdict != MATCH and not cell.limited:
+                told = Told(cell, content, frame, named, now, kind, note, actor)
+                evidence, verdict, inputs = self._again(evidence, verdict, told)
         except Exception as fault:
             self._failed("judge", fault)
             verdict = _INTERNAL
@@ -238,9 +255,40 @@ class Sink:
                 trace_id,
                 0,
                 parent,
+                inputs,
             ),
         )
-        return self._violate(delivery) if violated else delivery
+        if violated:
+            delivery = self._violate(delivery)
+        if self._blocking:
+            self._refuse(delivery, frame)
+        return delivery
+
+    def _refuse(self, delivery: Delivery, frame: Frame | None) -> None:
+        """Mode block: what is surely or probably a leak, by a rule that may refuse, ends here."""
+        verdict = delivery.verdict
+        refused = verdict.severity in (CONFIRMED, PROBABLE) and verdict.rule in self._block
+        if frame is not None:
+            if refused:
+                frame.intent.refused = True
+            try:
+                self._intents.judged(frame)
+            except Exception as fault:
+                self._failed("sink", fault)
+        if refused:
+            delivery = delivery._replace(outcome=REFUSED)
+            self._settled(delivery)
+            self._append(delivery)
+            raise IsolationViolation(verdict.rule, verdict.severity)
+
+    def _again(
+        self, evidence: tuple[Evidence, ...], verdict: Verdict, told: Told
+    ) -> tuple[tuple[Evidence, ...], Verdict, Inputs | None]:
+        try:
+            return self._doubts.again(evidence, verdict, told)
+        except Exception as fault:  # no reason to forget what was found
+            self._failed("policy", fault)
+            return evidence, verdict, None
 
     def _unjudged(self, *known: Any) -> str:
         try:
@@ -265,6 +313,8 @@ class Sink:
             return
         claims = self._read(content, claims=True).claims
         if claims is None or agree(connection, claims) != DIFFERENT:
+            return
+        if not self._doubts.differ(cell, claims):
             return
         # What only a client controls never pages, and one that floods costs one record.
         cell.inbound_dissents += 1
@@ -343,17 +393,6 @@ class Sink:
                 self.violations.outcome(delivery)
         except Exception as fault:
             self._failed("violation", fault)
-
-
-def _own_words(evidence: tuple[Evidence, ...], actor: Principal) -> tuple[Evidence, ...]:
-    """What speaks of the owner, unless the connection's own user is the author.
-
-    A chat shows a message to who wrote it as well: that it is for somebody else is no leak.
-    """
-    connection = evidence[0]
-    if agree(connection, actor) != SAME:
-        return evidence
-    return tuple(one for one in evidence if agree(connection, one.principal) != DIFFERENT)
 
 
 def _collect(frame: Frame, evidence: list[Evidence]) -> bool:

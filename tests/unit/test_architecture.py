@@ -27,7 +27,9 @@ PUBLISHED = REPOSITORY.parent / "shared" / "contract"
 # --- who may import whom ----------------------------------------------------------------------
 
 # Open to all, and importing nothing of ours but each other's like.
-WORDS = frozenset({"model", "schema", "naming", "settings", "wording", "manager_tables"})
+WORDS = frozenset(
+    {"model", "schema", "naming", "settings", "wording", "manager_tables", "policy_tables"}
+)
 
 # Room -> the rooms it may import besides WORDS and itself. A folder is one room.
 MAY: dict[str, frozenset[str]] = {
@@ -40,6 +42,7 @@ MAY: dict[str, frozenset[str]] = {
         "settings": "",
         "wording": "",
         "manager_tables": "",
+        "policy_tables": "",
         # what is known of people, messages, classes and places
         "identity": "",
         "bindings": "identity",
@@ -63,10 +66,13 @@ MAY: dict[str, frozenset[str]] = {
         "facts": "classify identity intents signs",
         # the verdict
         "judge": "identity",
-        "policy": "",
+        "policy": "identity",
+        "excuses": "identity intents judge payloads policy tally",
+        "declarations": "excuses hooks payloads policy tally",
         # hooks and transports push facts down to the sink; they alone touch the application
-        "sink": "bindings identity intents judge labels payloads tally",
-        "hooks": "classify identity intents labels payloads signs sink sites tables tally",
+        "sink": "bindings excuses identity intents judge labels payloads tally",
+        "hooks": "classify excuses identity intents labels modules payloads signs sink sites tables"
+        " tally",
         "transports": "hooks identity intents sink",
         # records go out
         "drain": "tally",
@@ -76,13 +82,13 @@ MAY: dict[str, frozenset[str]] = {
         "outputs": "forks identity incidents intents review tally",
         "monitors": "incidents",
         # what joins them, and what begins it
-        "runtime": "bindings breaker classify discovery drain facts factories forks hooks intents"
-        " labels outputs payloads sink sites tables tally transports",
+        "runtime": "bindings breaker classify declarations discovery drain facts factories forks"
+        " hooks identity intents labels outputs payloads sink sites tables tally transports",
         "agent": "bootstrap classify control declared discovery facts factories forks modules proof"
         " runtime signs transports",
         "bootstrap": "agent witness",
         "witness": "",
-        "__init__": "agent identity",
+        "__init__": "agent",
         "instrumentor": "__init__",  # the public calls, under the names OpenTelemetry calls
         # on top; nothing may import it but `python -m ws_audit`
         "tools": "incidents outputs review agent runtime classify declared factories facts"
@@ -342,9 +348,31 @@ def test_the_guard_itself_has_the_shape_and_nothing_beside_it() -> None:
         if isinstance(node, ast.ExceptHandler) and node.type and not _catches_everything(node):
             if ast.unparse(node.type) in ENDS:
                 continue
-            # Our own steps: an error of the agent, never a signal, never raised further.
-            assert ast.unparse(node.type) == "Exception"
-            assert not [inner for inner in ast.walk(node) if isinstance(inner, ast.Raise)]
+            # Our own steps, and what the settings name for us to call: an error, never a signal,
+            # never raised further, save for the refusal of a delivery.
+            assert ast.unparse(node.type) in ("Exception", "(Exception, CancelledError)")
+            raised = [inner for inner in ast.walk(node) if isinstance(inner, ast.Raise)]
+            assert raised == _refusals(node)
+
+
+def _refusals(handler: ast.ExceptHandler) -> list[ast.stmt]:
+    """The bare `raise` that stands alone under `if refused(fault):`, first in a handler."""
+    first = handler.body[0]
+    if isinstance(first, ast.If) and ast.unparse(first.test) == "refused(fault)":
+        assert len(first.body) == 1
+        assert ast.unparse(first.body[0]) == "raise"
+        return first.body
+    return []
+
+
+def test_only_the_guard_calls_what_the_settings_name() -> None:
+    callers = {
+        module.name
+        for module in MODULES
+        for call in ast.walk(module.tree)
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == "declared"
+    }
+    assert callers == {GUARD}
 
 
 BAD_SHAPES = {

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from tests.requirements import CONTRACT
 from ws_audit.manager_tables import ManagerTable
+from ws_audit.policy_tables import PolicyTable
 from ws_audit.settings import _KEYS, _LATER, _VARIABLES, Address, Settings, enabled, load
 
 REPOSITORY = Path(__file__).parents[2]
@@ -24,7 +25,8 @@ EXAMPLE = CONTRACT / "ws-audit.example.toml"
 
 # key -> default, the value as TOML, what becomes of it.
 KEYS: dict[str, tuple[object, str, object]] = {
-    "mode": ("observe", '"observe"', "observe"),
+    "mode": ("observe", '"block"', "block"),
+    "block": ((), '["canary"]', ("canary",)),
     "include": ((), '["app.*", "lib"]', ("app.*", "lib")),
     "exclude": ((), '["app.tests.*"]', ("app.tests.*",)),
     "trace_dir": ("", '"/var/ws"', "/var/ws"),
@@ -45,15 +47,22 @@ KEYS: dict[str, tuple[object, str, object]] = {
         ("scope.user.id", "dependency:current_user.id", "dependency:user"),
     ),
     "identity.tenant": ((), '["scope.user.tenant_id"]', ("scope.user.tenant_id",)),
+    "identity.accessor": ("", '"app.identity:who"', "app.identity:who"),
+    "identity.aliases": ("", '"app:Users.aliases"', "app:Users.aliases"),
     "payload.owner": ((), '["user_id", "data.user_id"]', ("user_id", "data.user_id")),
     "payload.actor": ((), '["from"]', ("from",)),
     "payload.event": ((), '["type"]', ("type",)),
     "payload.events": ((), '["agent started", "a.b"]', ("agent started", "a.b")),
     "manager": ((), '[{ class = "app.hub:Hub" }]', (ManagerTable(1, "app.hub", "Hub"),)),
+    "policy": (
+        (),
+        '[{ kind = "system", principals = ["bot"], reason = "notices" }]',
+        (PolicyTable(1, "system", "notices", users=("bot",)),),
+    ),
 }
 
 ENVIRONMENT: dict[str, tuple[str, str, object]] = {
-    "WS_AUDIT_MODE": ("mode", " observe ", "observe"),
+    "WS_AUDIT_MODE": ("mode", " block ", "block"),
     "WS_AUDIT_INCLUDE": ("include", "app.*, lib,", ("app.*", "lib")),
     "WS_AUDIT_EXCLUDE": ("exclude", "app.tests.*", ("app.tests.*",)),
     "WS_AUDIT_TRACE_DIR": ("trace_dir", "/var/ws", "/var/ws"),
@@ -70,12 +79,21 @@ SCOPE = 'a list of "scope.KEY" or "dependency:NAME", each with more names after 
 FIELDS = 'a list of dotted field paths, such as "data.user_id"'
 SHARE = "a number above 0, at most 1"
 TABLES = "tables, each begun with [[manager]]"
+MODES = '"observe" or "block"'
+RULES = (
+    "a list of rules that may refuse: canary, argument_vs_connection, payload_vs_connection,"
+    " instance_vs_connection, resource_vs_connection"
+)
+CALLABLE = '"module:function"'
 ADDRESS = "HOST:PORT or HOST:PORT-PORT, ports from 1 to 65535, an IPv6 host in brackets"
 
 # key, the bad value as TOML, as it is shown, what was expected.
 BAD = [
-    ("mode", '"blok"', "'blok'", '"observe"'),
-    ("mode", "1", "1", '"observe"'),
+    ("mode", '"blok"', "'blok'", MODES),
+    ("mode", "1", "1", MODES),
+    ("block", '["payload"]', "['payload']", RULES),
+    ("block", '["rebound_connection"]', "['rebound_connection']", RULES),
+    ("block", '"canary"', "'canary'", RULES),
     ("include", '"app.*"', "'app.*'", GLOBS),
     ("include", '["app.*", 3]', "['app.*', 3]", GLOBS),
     ("exclude", '[""]', "['']", GLOBS),
@@ -115,12 +133,15 @@ BAD = [
     ("identity.connection", '["user.id"]', "['user.id']", SCOPE),
     ("identity.connection", '["scope"]', "['scope']", SCOPE),
     ("identity.tenant", '["dependency:"]', "['dependency:']", SCOPE),
+    ("identity.accessor", '"app.identity.who"', "'app.identity.who'", CALLABLE),
+    ("identity.aliases", "[1]", "[1]", CALLABLE),
     ("payload.owner", '["members[].id"]', "['members[].id']", FIELDS),
     ("payload.actor", '["a..b"]', "['a..b']", FIELDS),
     ("payload.event", "{}", "{}", FIELDS),
     ("payload.events", '[" "]', "[' ']", "a list of event names"),
     ("manager", '{ class = "a:B" }', "{'class': 'a:B'}", TABLES),
     ("manager", '["a:B"]', "['a:B']", TABLES),
+    ("policy", '{ kind = "room" }', "{'kind': 'room'}", TABLES.replace("manager", "policy")),
     ("store", "5", "5", "a table"),
     ("store.max_bytes", "[" + "1, " * 40 + "]", f"[{'1, ' * 25}1...", SIZE),
 ]
@@ -235,9 +256,9 @@ def test_the_contracts_example_loads() -> None:
     assert problems == [
         unsupported(what, EXAMPLE)
         for what in (
-            *("block", "store.events", "limits.resources", "limits.runs"),
-            *("selftest", "canary", "inventory", "identity.accessor"),
-            *("identity.aliases", "payload.mention", "payload.resources", "policy", "sequence"),
+            *("store.events", "limits.resources", "limits.runs"),
+            *("selftest", "canary", "inventory"),
+            *("payload.mention", "payload.resources", "sequence"),
         )
     ]
     assert settings.include == ("app.*",)
@@ -310,7 +331,7 @@ def test_the_store_holds_a_segment(text: str, told: list[str], tmp_path: Path) -
     assert settings == Settings()
 
 
-@pytest.mark.parametrize("what", sorted(_LATER - {"mode = block"}))
+@pytest.mark.parametrize("what", sorted(_LATER))
 @pytest.mark.parametrize("value", ['""', "[]", "{ x = 1 }", "0.5"])
 def test_known_but_not_supported(what: str, value: str, tmp_path: Path) -> None:
     settings, problems = from_file(tmp_path, f"{what} = {value}")
@@ -319,16 +340,14 @@ def test_known_but_not_supported(what: str, value: str, tmp_path: Path) -> None:
 
 
 def test_several_of_one_unsupported_table_are_told_once(tmp_path: Path) -> None:
-    _, problems = from_file(tmp_path, '[[policy]]\nkind = "room"\n[[policy]]\nkind = "system"')
-    assert problems == [unsupported("policy", tmp_path / "ws.toml")]
+    _, problems = from_file(tmp_path, '[[sequence]]\nname = "a"\n[[sequence]]\nname = "b"')
+    assert problems == [unsupported("sequence", tmp_path / "ws.toml")]
 
 
-def test_mode_block_is_not_supported(tmp_path: Path) -> None:
-    settings, problems = from_file(tmp_path, 'mode = "block"', {"WS_AUDIT_MODE": "block"})
-    assert problems == [
-        unsupported("mode = 'block'", tmp_path / "ws.toml"),
-        unsupported("mode = 'block'", "environment variable WS_AUDIT_MODE"),
-    ]
+def test_an_unknown_mode_of_the_environment_is_named(tmp_path: Path) -> None:
+    settings, problems = from_file(tmp_path, 'mode = "block"', {"WS_AUDIT_MODE": "stop"})
+    where = "environment variable WS_AUDIT_MODE"
+    assert problems == [f"mode = 'stop' in {where}: expected {MODES}"]
     assert settings.mode == "observe"
 
 
@@ -363,7 +382,7 @@ def test_pyproject_is_named_with_its_table(tmp_path: Path) -> None:
     place = f"{tmp_path}/pyproject.toml"
     assert load({}, str(tmp_path))[1] == [
         f"unknown table [tool.ws_audit] in {place}; nearest: [tool.ws-audit]",
-        f'mode = 3 in {place} [tool.ws-audit]: expected "observe"',
+        f'mode = 3 in {place} [tool.ws-audit]: expected {MODES}',
     ]
     (tmp_path / "pyproject.toml").write_text("tool.ws-audit = 5")
     assert load({}, str(tmp_path))[1] == [

@@ -10,11 +10,12 @@ It must never change an argument or a result, and never keep one longer than the
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, Final
 
 from ws_audit import naming
 from ws_audit.classify import undecorated
+from ws_audit.excuses import atom
 from ws_audit.identity import MANAGER, describe, find_cell
 from ws_audit.model import (
     ACCEPT,
@@ -22,6 +23,7 @@ from ws_audit.model import (
     BROADCAST,
     CALL,
     NONE,
+    OTHER,
     RECEIVE,
     SEND,
     STRONG,
@@ -70,6 +72,13 @@ def parameter(function: FunctionType, name: str | None) -> Read | None:
     return lambda _, kwargs: kwargs.get(name, default)
 
 
+def existing(function: FunctionType, name: str | None) -> Read | None:
+    """The same; None also if the function has no such parameter."""
+    code = undecorated(function).__code__
+    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    return parameter(function, name) if name in names else None
+
+
 def unnamed(function: FunctionType, method: Method) -> list[tuple[str, str, Read]]:
     """The parameters of a method that mean nothing to the rules: (path, kind, how it is read)."""
     names = method.parameters
@@ -105,6 +114,7 @@ class SendHook:
         intents: Intents,
         reader: Reader,
         events: Events,
+        named: Collection[str] = (),
     ) -> None:
         names = method.parameters
         self._kind = method.kind
@@ -121,6 +131,12 @@ class SendHook:
             unnamed(function, method) if names.recipient is None and method.kind == SEND else None
         )
         self._calls = 0
+        # What policies want to know of a call: (as they name it, how it is read).
+        self._named = [
+            (name, read)
+            for name in named
+            if (read := existing(function, name or names.room)) is not None
+        ]
         # Text value -> evidence: the same few people are sent to again and again.
         self._arguments: dict[str, Evidence | None] = {}
         self._receiver = receiver
@@ -141,13 +157,15 @@ class SendHook:
             raise
         return frame
 
-    def _fill(
+    def _fill(  # noqa: C901  (one body, because it runs for every message)
         self, frame: Frame, owner: Evidence | None, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
         intent = frame.intent
         evidence = frame.evidence
         if self._room:
             frame.room = True
+        if self._named:
+            frame.named = tuple((name, atom(read(args, kwargs))) for name, read in self._named)
         if self._recipient is not None:
             argument = self._argument(self._recipient(args, kwargs))
             if argument is not None:
@@ -173,6 +191,8 @@ class SendHook:
                 self._intents.expect(frame, payload)
         if intent.event == NONE and type(named) is str and named:
             intent.event = self._events.label(named)
+            if intent.event == OTHER:
+                intent.named = named
 
     def _offer(self, frame: Frame, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Of the first calls, and then of few: who stood in parameters no rule knows."""

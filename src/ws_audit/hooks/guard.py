@@ -7,8 +7,9 @@ application's call stands alone; what surrounds it is ours and may fail without 
 the application's results, exceptions, order or cancellation.
 
 It must never catch an exception of the application without raising it again, call the
-application twice, or let an error of the agent out. A test of the syntax tree finds this
-shape nowhere else.
+application twice, or let an error of the agent out; `IsolationViolation`, with which mode `block`
+refuses a delivery before the application's call, is the one thing that may get out. A test of the
+syntax tree finds this shape nowhere else.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from __future__ import annotations
 import functools
 import linecache
 import sys
+from asyncio import CancelledError
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
 from types import CodeType, CoroutineType, FunctionType
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from .steps import delivered, over, pause, rests, resume
+from .steps import delivered, over, pause, refused, rests, resume
 
 if TYPE_CHECKING:
     from .meter import Meter
@@ -157,6 +159,7 @@ def _call(
     failed: Failed,
     *,
     Exception: Any = Exception,  # noqa: A002, N803
+    refused: Any = refused,
     BaseException: Any = BaseException,  # noqa: A002, N803
     over: Any = over,
     _returned: Any = _returned,
@@ -173,6 +176,8 @@ def _call(
             try:
                 state = before(args, kwargs)
             except Exception as fault:
+                if refused(fault):
+                    raise
                 failed(stage, fault)
                 begun = -begun
             if timed:
@@ -197,6 +202,7 @@ def _generator(
     failed: Failed,
     *,
     Exception: Any = Exception,  # noqa: A002, N803
+    refused: Any = refused,
     BaseException: Any = BaseException,  # noqa: A002, N803
     StopIteration: Any = StopIteration,  # noqa: A002, N803
     over: Any = over,
@@ -218,6 +224,8 @@ def _generator(
             try:
                 state = before(args, kwargs)
             except Exception as fault:
+                if refused(fault):
+                    raise
                 failed(stage, fault)
                 begun = -begun
             if timed:
@@ -256,6 +264,7 @@ def _async_generator(
     failed: Failed,
     *,
     Exception: Any = Exception,  # noqa: A002, N803
+    refused: Any = refused,
     BaseException: Any = BaseException,  # noqa: A002, N803
     StopAsyncIteration: Any = StopAsyncIteration,  # noqa: A002, N803
     over: Any = over,
@@ -278,6 +287,8 @@ def _async_generator(
             try:
                 state = before(args, kwargs)
             except Exception as fault:
+                if refused(fault):
+                    raise
                 failed(stage, fault)
                 begun = -begun
             if timed:
@@ -316,6 +327,7 @@ def _coroutine(
     failed: Failed,
     *,
     Exception: Any = Exception,  # noqa: A002, N803
+    refused: Any = refused,
     BaseException: Any = BaseException,  # noqa: A002, N803
     over: Any = over,
 ) -> Any:
@@ -331,6 +343,8 @@ def _coroutine(
             try:
                 state = before(args, kwargs)
             except Exception as fault:
+                if refused(fault):
+                    raise
                 failed(stage, fault)
                 begun = -begun
             if timed:
@@ -404,6 +418,8 @@ def _sending(send: Send, traffic: Traffic[Any], switch: Switch, failed: Failed) 
             try:
                 state = traffic.outbound(message)
             except Exception as fault:
+                if refused(fault):
+                    raise
                 failed("sink", fault)
                 begun = -begun
             if timed:
@@ -463,3 +479,21 @@ def rewriting(
 
     wrapper: Any = functools.wraps(function)(call)
     return cast("FunctionType", wrapper)
+
+
+def asked(
+    declared: Callable[..., Any], failed: Callable[[BaseException], None]
+) -> Callable[..., Any]:
+    """A function the settings name, for the agent to call: after an error its answer is None.
+
+    What a signal's handler raises while it runs is not its error and goes on.
+    """
+
+    def ask(*args: Any) -> Any:
+        try:
+            return declared(*args)
+        except (Exception, CancelledError) as fault:
+            failed(fault)
+            return None
+
+    return ask

@@ -9,12 +9,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ws_audit.model import IsolationViolation
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeGuard
 
     from .meter import Meter
     from .terms import Failed, Hook, Resting, Traffic
+
+
+def refused(fault: BaseException) -> bool:
+    """Whether a step says in mode `block` that the application's call must not be made."""
+    return type(fault) is IsolationViolation
 
 
 def rests(hook: Hook) -> TypeGuard[Resting]:

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the settings declare of people and exceptions, put together for one process.
+
+Why it exists: policies, memberships, the accessor and aliases need each other and the application's
+functions; whoever has no such setting pays for none of it.
+
+It must never call a declared function: it only knows who does.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from .excuses import Doubts, Excuses
+from .hooks.asking import Asking
+from .payloads import Places
+from .policy import Policies, until_ns
+from .policy_tables import ARGUMENT, FRAMEWORKS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .excuses import Inside
+    from .settings import Settings
+    from .tally import Tally
+
+
+class Declarations:
+    """The declarations of one process."""
+
+    def __init__(self, settings: Settings, tally: Tally, say: Callable[[str], None]) -> None:
+        self.tables = settings.policy
+        self._say = say
+        self._ended: set[int] = set()
+        self._asking = Asking(
+            [one.membership for one in self.tables if one.membership not in ("", *FRAMEWORKS)],
+            settings.identity_accessor,
+            settings.identity_aliases,
+            lambda: tally.add(("error", "declared")),
+            say,
+        )
+        named = [one.where for one in self.tables if one.membership]
+        # What hooks are to keep of a call, as policies name it: "" is its room.
+        self.arguments = {
+            where.removeprefix(ARGUMENT)
+            for where in named
+            if not where or where.startswith(ARGUMENT)
+        }
+        fields = [where for where in named if where and not where.startswith(ARGUMENT)]
+        # "socketio" or "channels" -> what its transport says: whether a connection is in a room
+        # now. A transport puts itself in here when it is installed.
+        self.frameworks: dict[str, Inside] = {}
+        excuses = None
+        if self.tables:
+            excuses = Excuses(
+                Policies(self.tables),
+                self._asking,
+                Places(fields, settings.limits_payload_bytes),
+                self.frameworks,
+                tally,
+            )
+        people = settings.identity_accessor or settings.identity_aliases
+        self.doubts = Doubts(self._asking if people else None, excuses)
+
+    def resolve(self) -> None:
+        """A server takes the application: its functions can be found, and policies are told of."""
+        self._asking.resolve()
+        self.tell_expired(time.time_ns())
+
+    def tell_expired(self, now_ns: int) -> None:
+        """Say once of each policy that it has ended."""
+        for table in self.tables:
+            if table.expires and table.number not in self._ended and until_ns(table) <= now_ns:
+                self._ended.add(table.number)
+                self._say(
+                    f"[[policy]] {table.number} ({table.kind}): expired on {table.expires};"
+                    " it excuses nothing any more"
+                )
