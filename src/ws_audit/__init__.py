@@ -10,8 +10,7 @@ every interpreter in which the agent is on.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # as type checkers know it; `typing` itself may not be loaded yet
 if TYPE_CHECKING:
     from .model import IsolationViolation
 
@@ -19,7 +18,7 @@ __version__ = "0.1.0"
 __all__ = ["IsolationViolation", "__version__", "bind", "disable", "enable", "flush"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name == "IsolationViolation":
         from .model import IsolationViolation
 

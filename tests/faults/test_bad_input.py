@@ -72,7 +72,9 @@ CASES = {
     "wrong address": Case(
         "WS_AUDIT_METRICS_ADDR", "'9464'", "HOST:PORT", WS_AUDIT_METRICS_ADDR="9464"
     ),
-    "a mode of later": Case("mode = 'block'", "WS_AUDIT_MODE", WS_AUDIT_MODE="block"),
+    "an unknown mode": Case(
+        "mode = 'stop'", "WS_AUDIT_MODE", '"observe" or "block"', WS_AUDIT_MODE="stop"
+    ),
     "no port left": Case(
         "metrics are not served",
         "WS_AUDIT_METRICS_ADDR",

@@ -382,7 +382,7 @@ def test_pyproject_is_named_with_its_table(tmp_path: Path) -> None:
     place = f"{tmp_path}/pyproject.toml"
     assert load({}, str(tmp_path))[1] == [
         f"unknown table [tool.ws_audit] in {place}; nearest: [tool.ws-audit]",
-        f'mode = 3 in {place} [tool.ws-audit]: expected {MODES}',
+        f"mode = 3 in {place} [tool.ws-audit]: expected {MODES}",
     ]
     (tmp_path / "pyproject.toml").write_text("tool.ws-audit = 5")
     assert load({}, str(tmp_path))[1] == [
@@ -604,6 +604,7 @@ def test_imports_nothing_that_changes_an_application(version: str, tmp_path: Pat
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     added, loaded = json.loads(run.stdout)
-    ours = {f"ws_audit.{name}" for name in ("settings", "wording", "manager_tables")}
+    names = ("settings", "wording", "manager_tables", "policy_tables", "schema")
+    ours = {f"ws_audit.{name}" for name in names}
     assert set(added) <= {"ws_audit", "__future__", *ours}
     assert not set(loaded) & set(FORBIDDEN)
