@@ -68,11 +68,16 @@ class Declarations:
         self._asking.resolve()
         self.tell_expired(time.time_ns())
 
+    def ended(self, now_ns: int) -> set[int]:
+        """The numbers of the policies that hold no longer."""
+        return {one.number for one in self.tables if 0 < until_ns(one) <= now_ns}
+
     def tell_expired(self, now_ns: int) -> None:
         """Say once of each policy that it has ended."""
+        ended = self.ended(now_ns) - self._ended if self.tables else set()
+        self._ended |= ended
         for table in self.tables:
-            if table.expires and table.number not in self._ended and until_ns(table) <= now_ns:
-                self._ended.add(table.number)
+            if table.number in ended:
                 self._say(
                     f"[[policy]] {table.number} ({table.kind}): expired on {table.expires};"
                     " it excuses nothing any more"

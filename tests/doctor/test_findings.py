@@ -352,3 +352,83 @@ def test_the_text_tells_the_same(tmp_path: Path) -> None:
     assert "Ctrl-C" in ended.err
     with pytest.raises(json.JSONDecodeError):
         json.loads(ended.out)
+
+
+POLICIES = """
+identity.aliases = "app:missing"
+
+[[policy]]
+kind = "broadcast"
+events = ["message"]
+reason = "everybody may read it"
+
+[[policy]]
+kind = "system"
+principals = ["robot"]
+reason = "notices"
+
+[[policy]]
+kind = "system"
+principals = ["ann"]
+reason = "last year's"
+expires = 2020-12-31
+
+[[policy]]
+kind = "room"
+membership = "app:members"
+room = "type"
+reason = "a function that fails"
+"""
+
+
+@pytest.fixture(scope="module")
+def declared(tmp_path_factory: pytest.TempPathFactory) -> Ended:
+    """An application with policies: one that is used, one that is not, one that has ended."""
+    folder = tmp_path_factory.mktemp("declared")
+    mixed = GOOD.replace('"user_id": name}', '"user_id": "carol"}')
+    mixed += "\n\ndef members(room):\n    raise KeyError(room)\n"
+    (folder / "app.py").write_text(mixed)
+    (folder / "ws.toml").write_text(POLICIES)
+    return serve(folder, ["/ann"], app="app:app", frames=5, WS_AUDIT_CONFIG="ws.toml")
+
+
+def test_policies_are_told_with_what_they_excused(declared: Ended) -> None:
+    told = [
+        (one["number"], one["kind"], one["reason"], one["expired"], one["excused"])
+        for one in declared.process["policies"]
+    ]
+    assert told == [
+        (1, "broadcast", "everybody may read it", False, 5),
+        (2, "system", "notices", False, 0),
+        (3, "system", "last year's", True, 0),
+        (4, "room", "a function that fails", False, 0),
+    ]
+    assert declared.process["verdicts"] == {"excused": 5}
+
+
+def test_a_policy_that_has_ended_is_a_problem(declared: Ended) -> None:
+    found = declared.finding("policy_expired")
+    assert found is not None
+    assert found["level"] == "problem"
+    assert "3 (system, until 2020-12-31: last year's)" in found["title"]
+    assert "[[policy]] 3 (system): expired on 2020-12-31" in declared.err
+    assert declared.code == 1
+
+
+def test_a_policy_nobody_needed_is_told(declared: Ended) -> None:
+    found = declared.finding("policy_unused")
+    assert found is not None
+    assert found["level"] == "note"
+    assert "[[policy]] 2 (" in found["title"]
+    assert "[[policy]] 4 (" in found["title"]
+    assert "[[policy]] 1 (" not in found["title"]
+    assert "[[policy]] 3 (" not in found["title"]
+
+
+def test_a_function_that_is_not_there_is_told_at_the_start(declared: Ended) -> None:
+    assert "identity.aliases = 'app:missing': there is none (AttributeError)" in declared.err
+
+
+def test_without_policies_nothing_is_said_of_them(good: Ended) -> None:
+    assert good.process["policies"] == []
+    assert good.finding("policy_expired") is good.finding("policy_unused") is None

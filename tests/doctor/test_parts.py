@@ -120,6 +120,27 @@ def test_every_line_is_one_this_version_takes(tmp_path: Path) -> None:
         assert loaded.manager[0].recipient == "who"
 
 
+def test_broadcasts_become_one_policy_that_a_person_must_give_a_reason(tmp_path: Path) -> None:
+    config = Config([document()])
+    for event in ("tide", "moon[1]", "tide"):
+        config.add(advise({**row("undeclared_broadcast"), "event": event}, document(), config)[1])
+    (tmp_path / "t.toml").write_text(config.toml())
+    loaded, problems = settings.load({"WS_AUDIT_CONFIG": "t.toml"}, str(tmp_path))
+    assert problems == []
+    (table,) = loaded.policy
+    assert table.kind == "broadcast"
+    assert table.events == ("tide", "moon[[]1]")
+    assert table.reason.startswith("TODO")
+
+
+def test_a_broadcast_without_a_name_is_no_line() -> None:
+    for event in ("none", "other", 'a"b', "a\nb"):
+        one = {**row("undeclared_broadcast"), "event": event}
+        advice = advise(one, document(), Config([document()]))
+        assert advice.settings == ()
+        assert "[[policy]]" in advice.text
+
+
 # --- the file ----------------------------------------------------------------------------------
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.doctor.stage import Ended, serve
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PATHS = [
     f"/{what}/{name}"
@@ -76,16 +79,27 @@ def test_the_lines_together_settle_everything_that_can_be(before: Ended, after: 
     process = after.process
     assert process["problems"] == []
     assert before.process["verdicts"] == {"unattributed": 72}
-    # 8 broadcasts that nobody declares yet, 8 plain texts: said to have no line.
+    # 8 broadcasts that only a person can declare, 8 plain texts: said to have no line.
     assert process["unattributed"] == {"undeclared_broadcast": 8, "opaque_payload": 8}
     assert process["verdicts"] == {"match": 56, "unattributed": 16}
     assert process["violations"] == {}
 
 
-def test_what_has_no_line_says_so(after: Ended) -> None:
+def test_a_broadcast_is_proposed_as_a_policy_and_settled_by_it(
+    before: Ended, after: Ended, tmp_path: Path
+) -> None:
     broadcast = row(after, "tide", "undeclared_broadcast")
-    assert broadcast["toml"] == ""
-    assert "next version" in broadcast["advice"]
+    assert "If everybody it goes to may see" in broadcast["advice"]
+    both = tmp_path / "both.toml"
+    both.write_text(f"{before.report['toml']}\n{broadcast['toml']}\n")
+    again = serve(tmp_path, ["/crowd/ann"], frames=2, WS_AUDIT_CONFIG=str(both))
+    assert again.process["problems"] == []
+    assert again.process["verdicts"] == {"excused": 2}
+    (policy,) = again.process["policies"]
+    assert policy["excused"] == 2
+
+
+def test_what_has_no_line_says_so(after: Ended) -> None:
     plain = row(after, "none", "opaque_payload")
     assert plain["toml"] == ""
     assert "JSON" in plain["advice"]

@@ -143,7 +143,7 @@ def test_the_answer_decides(function: Asked, answer: Any, expected: str) -> None
 def test_an_error_is_told_once_and_counted_every_time(function: Asked) -> None:
     function.answer = ValueError("secret of alice")
 
-    async def talk(_: Hub, socket: Socket) -> None:
+    async def talk(hub: Hub, socket: Socket) -> None:
         for _ in range(3):
             await socket.send_text(json.dumps(NOTICE))
 

@@ -15,6 +15,7 @@ import os
 import platform
 import sys
 from itertools import islice
+from time import time_ns
 from typing import TYPE_CHECKING, Any, Final
 
 from ws_audit import __version__
@@ -50,6 +51,8 @@ def settings_told(settings: Settings, origins: Mapping[str, str]) -> list[dict[s
         told: Any = value
         if key == "manager":
             told = [one.name for one in settings.manager]
+        elif key == "policy":
+            told = [one.kind for one in settings.policy]
         elif key in SECRET and value:
             told = "<hidden>"
         found.append({"key": key, "value": told, "source": origins.get(key, "default")})
@@ -99,6 +102,7 @@ def facts(
         "unattributed": {},
         "sources": [],
         "unjudged": [],
+        "policies": [],
     }
     if runtime is not None:
         document |= _of_runtime(runtime)
@@ -142,7 +146,24 @@ def _of_runtime(runtime: Runtime) -> dict[str, Any]:
         "unattributed": reasons,
         "sources": sorted(runtime.unjudged.sources),
         "unjudged": _unjudged(runtime),
+        "policies": _policies(runtime, counts),
     }
+
+
+def _policies(runtime: Runtime, counts: Mapping[tuple[str, ...], int]) -> list[dict[str, Any]]:
+    """Each declared policy, whether it has ended, and how many deliveries it has excused."""
+    ended = runtime.declarations.ended(time_ns())
+    return [
+        {
+            "number": one.number,
+            "kind": one.kind,
+            "reason": one.reason,
+            "expires": one.expires,
+            "expired": one.number in ended,
+            "excused": counts.get(("policy", str(one.number)), 0),
+        }
+        for one in runtime.declarations.tables
+    ]
 
 
 def _sums(counts: Mapping[tuple[str, ...], int], what: str) -> dict[str, int]:

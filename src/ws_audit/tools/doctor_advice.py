@@ -21,7 +21,9 @@ from ws_audit.model import (
     LIMIT,
     NO_EVIDENCE,
     NO_PRINCIPAL,
+    NONE,
     OPAQUE,
+    OTHER,
     UNDECLARED_BROADCAST,
     UNREADABLE,
 )
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 OWNER, CONNECTION = "payload.owner", "identity.connection"
+BROADCAST: Final = "[[policy]] broadcast"  # where an event is proposed as one everybody may see
 _SOCKET: Final = re.compile(naming.SOCKETS, re.IGNORECASE)
 _USUALLY: Final = 0.9  # of the deliveries looked at
 BIND: Final = "ws_audit.bind(websocket, user_id)"
@@ -75,6 +78,7 @@ class Config:
         self._lists: dict[str, list[str]] = {}
         self._numbers: dict[str, int] = {}
         self._managers: dict[str, dict[str, Any]] = {}
+        self._broadcasts: dict[str, None] = {}
 
     def _used(self, name: str, source: str) -> None:
         key, path = OWNER, source
@@ -107,7 +111,9 @@ class Config:
     def add(self, settings: Iterable[tuple[str, str, Any]]) -> None:
         """Propose these as well."""
         for where, name, value in settings:
-            if ":" in where:
+            if where == BROADCAST:
+                self._broadcasts[value] = None
+            elif ":" in where:
                 self._managers.setdefault(where, {})[name] = value
             elif isinstance(value, int):
                 self._numbers[name] = max(value, self._numbers.get(name, 0))
@@ -137,6 +143,11 @@ class Config:
             if cls not in self._tables:
                 lines.append(f"class = {_toml(cls)}")
             lines += [f"{name} = {_toml(value)}" for name, value in values.items()]
+        if self._broadcasts:
+            lines += [""] * bool(lines)
+            lines.append("[[tool.ws-audit.policy]]" if self._in_pyproject else "[[policy]]")
+            lines += ['kind = "broadcast"', f"events = {_toml(list(self._broadcasts))}"]
+            lines.append('reason = "TODO: why everybody it goes to may see it"')
         return "\n".join(lines)
 
 
@@ -152,11 +163,7 @@ def advise(row: dict[str, Any], document: dict[str, Any], config: Config) -> Adv
     """What settles one kind of delivery."""
     reason = row["reason"]
     if reason == UNDECLARED_BROADCAST:
-        return Advice(
-            "Nothing to set yet: declaring a broadcast harmless comes with the next version"
-            " (policies). If it carries one person's data, put their id into the message"
-            " (a field user_id): then it is judged."
-        )
+        return _broadcast(row)
     if reason == INTERNAL_ERROR:
         return Advice(
             "This is an error of ws-audit: please report it with the line on stderr that begins"
@@ -167,6 +174,29 @@ def advise(row: dict[str, Any], document: dict[str, Any], config: Config) -> Adv
     if reason == NO_PRINCIPAL:
         return _connection(row, document, config)
     return _message(row, config)
+
+
+def _broadcast(row: dict[str, Any]) -> Advice:
+    private = (
+        " If it carries one person's data, put their id into the message (a field user_id) instead:"
+        " then it is judged."
+    )
+    event = row["event"]
+    if event in (NONE, OTHER) or not event.isprintable() or '"' in event or "\\" in event:
+        return Advice(
+            "If everybody it goes to may see it, give it a name of its own (a field type) and"
+            f" declare that in a [[policy]] of kind broadcast.{private}"
+        )
+    return Advice(
+        f"If everybody it goes to may see what is in an event {event}, declare it, and say"
+        f" why.{private}",
+        ((BROADCAST, "events", fnmatch_literal(event)),),
+    )
+
+
+def fnmatch_literal(name: str) -> str:
+    """A pattern that means this very name."""
+    return re.sub(r"([*?[])", r"[\1]", name)
 
 
 def _limit(row: dict[str, Any], config: Config) -> Advice:

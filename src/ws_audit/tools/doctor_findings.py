@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PROBLEM, NOTE = "problem", "note"
+DECLARED: Final = "declared"  # where errors of functions that the settings name are counted
 BREAKER: Final = "circuit breaker"  # what `off` begins with if it was that
 SHARE, ENOUGH = 0.01, 10  # unjudged traffic is a problem from here on, as in the alert rules
 TOP: Final = 10
@@ -178,7 +179,11 @@ def _table(name: str) -> str:
 
 
 def _errors(document: dict[str, Any]) -> Finding | None:
-    errors = {k: n for k, n in document["errors"].items() if not k.startswith("transport ")}
+    errors = {
+        stage: number
+        for stage, number in document["errors"].items()
+        if not stage.startswith("transport ") and stage != DECLARED
+    }
     if not errors:
         return None
     return Finding(
@@ -187,6 +192,20 @@ def _errors(document: dict[str, Any]) -> Finding | None:
         f"The agent itself failed: {_counts(errors)}",
         "The application is unaffected, but what it failed on was not, or not fully, judged.",
         "report it with the lines on stderr that begin with 'ws-audit: internal error'",
+    )
+
+
+def _declared(document: dict[str, Any]) -> Finding | None:
+    failed = document["errors"].get(DECLARED)
+    if not failed:
+        return None
+    return Finding(
+        PROBLEM,
+        "declared_failed",
+        f"A function that the settings name has failed {failed:,} times",
+        "It raised, or answered something that is no list, tuple, set or dict of users. The"
+        " application is unaffected; what depends on the answer is not excused.",
+        "look for its name among the lines on stderr that begin with 'ws-audit:'",
     )
 
 
@@ -294,6 +313,41 @@ def _store(document: dict[str, Any]) -> Finding | None:
     )
 
 
+def _expired(document: dict[str, Any]) -> Finding | None:
+    over = [one for one in document.get("policies", []) if one["expired"]]
+    if not over:
+        return None
+    return Finding(
+        PROBLEM,
+        "policy_expired",
+        f"Policies have expired: {_list([_policy(one) for one in over])}",
+        "They excuse nothing any more: what they excused is a violation, or not judged, again.",
+        "look whether each is still right; then give it a new date, or remove its [[policy]] table",
+    )
+
+
+def _unused(document: dict[str, Any]) -> Finding | None:
+    frames, _ = traffic(document)
+    unused = [
+        one for one in document.get("policies", []) if not one["excused"] and not one["expired"]
+    ]
+    if not unused or not frames:
+        return None
+    return Finding(
+        NOTE,
+        "policy_unused",
+        f"Policies that have excused nothing: {_list([_policy(one) for one in unused])}",
+        "Either what they are about has not happened yet in this process, or they do not match it,"
+        " or nothing needs them. One that nobody needs hides a leak some day.",
+        "compare its events, fields and users with the messages; remove it if it is not needed",
+    )
+
+
+def _policy(one: dict[str, Any]) -> str:
+    until = f", until {one['expires']}" if one["expires"] else ""
+    return f"[[policy]] {one['number']} ({one['kind']}{until}: {one['reason']})"
+
+
 def _violations(document: dict[str, Any]) -> Finding | None:
     if not document["violations"]:
         return None
@@ -382,6 +436,7 @@ _CHECKS: Final[tuple[Callable[[dict[str, Any]], Finding | None], ...]] = (
     _blind,
     _classes,
     _errors,
+    _declared,
     _method_failed,
     _too_late,
     _shadowed,
@@ -389,7 +444,9 @@ _CHECKS: Final[tuple[Callable[[dict[str, Any]], Finding | None], ...]] = (
     _nothing_sent,
     _store,
     _dropped,
+    _expired,
     _violations,
+    _unused,
     _metrics,
     _refused,
     _key,
