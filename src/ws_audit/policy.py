@@ -143,10 +143,21 @@ def _unsettled(verdict: Verdict, evidence: tuple[Evidence, ...]) -> list[Evidenc
     if verdict.verdict == VIOLATION:
         if not verdict.rule.endswith("_vs_connection"):
             return []
-        return [one for one in evidence[1:] if agree(evidence[0], one.principal) == DIFFERENT]
+        return [
+            one
+            for one in evidence[1:]
+            if agree(evidence[0], one.principal) == DIFFERENT and _counts(one.name, verdict.rule)
+        ]
     if verdict.reason == INCOMPARABLE:
         return [one for one in evidence[1:] if agree(evidence[0], one.principal) != SAME]
     return [None] if verdict.reason in _UNKNOWN else []
+
+
+def _counts(name: str, rule: str) -> bool:
+    """Whether such evidence had a say: for whom a task runs only where nothing else was said."""
+    if name == "context":
+        return rule == "context_vs_connection"
+    return name != "thread_as_user"  # which names nobody
 
 
 def _may(rule: _Rule, connection: Evidence, item: Evidence | None) -> bool:

@@ -167,6 +167,24 @@ def test_what_the_message_is_about_can_be_excused(made: Callable[[object], Evide
         assert kind == table.kind
 
 
+def test_for_whom_the_task_runs_had_no_say_where_others_had() -> None:
+    evidence = (connection(A), payload("system"), context(B))
+    verdict = Verdict(VIOLATION, "", "payload_vs_connection", "probable", payload("system"))
+    assert excused((SYSTEM,), evidence, verdict=verdict) == ["system"]
+    alone = Verdict(VIOLATION, "", "context_vs_connection", "suspected", context(B))
+    assert excused((SYSTEM,), (connection(A), context(B)), verdict=alone) == []
+    assert excused((PRESENCE,), (connection(A), context(B)), "joined", verdict=alone) == [
+        "broadcast"
+    ]
+
+
+def test_a_thread_that_stands_for_a_user_is_nobody_to_excuse() -> None:
+    thread = payload("t-1")._replace(name="thread_as_user")
+    evidence = (connection(A), payload("system"), thread)
+    verdict = Verdict(VIOLATION, "", "payload_vs_connection", "probable", payload("system"))
+    assert excused((SYSTEM,), evidence, verdict=verdict) == ["system"]
+
+
 # --- rooms and shares -----------------------------------------------------------------------------
 
 
@@ -310,12 +328,15 @@ def positive(table: PolicyTable, held: Evidence, item: Evidence | None, event: s
 
 
 def judged(evidence: tuple[Evidence, ...], kind: str) -> Verdict:
-    """The evidence this version has no rule for yet stands for the payload's."""
-    known = tuple(
-        one._replace(name="payload") if one.name in ("resource", "context") else one
-        for one in evidence
-    )
-    return judge(known, kind)
+    """A resource, for which there is no rule yet, stands for the payload; a context alone."""
+    spoken = tuple(one for one in evidence if one.name != "context")
+    known = tuple(one._replace(name="payload") if one.name == "resource" else one for one in spoken)
+    verdict = judge(known, kind)
+    alone = [one for one in evidence if one not in spoken]
+    dissents = [one for one in alone if agree(evidence[0], one.principal) == DIFFERENT]
+    if verdict.verdict == UNATTRIBUTED and dissents:
+        return Verdict(VIOLATION, "", "context_vs_connection", "suspected", dissents[0])
+    return verdict
 
 
 @given(some, connections, st.lists(pieces, max_size=4), kinds, events, st.booleans())
@@ -329,7 +350,10 @@ def test_an_excuse_is_a_positive_match_of_everything_that_does_not_agree(
     unsettled: list[Evidence | None] = [
         one
         for one in evidence
-        if agree(held, one.principal) == DIFFERENT
+        if (
+            agree(held, one.principal) == DIFFERENT
+            and (one.name != "context" or verdict.rule == "context_vs_connection")
+        )
         or (verdict.reason == "incomparable" and agree(held, one.principal) != SAME)
     ]
     if verdict.verdict == UNATTRIBUTED and verdict.reason in (
