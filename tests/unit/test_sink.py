@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import functools
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -282,6 +284,50 @@ def test_bind_pins_the_connection(audited: Agent, monkeypatch: pytest.MonkeyPatc
     assert audited.verdicts() == ["match", "match"]
     assert audited.frames()[0].evidence[0].principal == ("acme", "17", "id", "int")
     assert audited.written.recorded == []
+
+
+def test_bind_keeps_what_else_the_user_is_called(
+    audited: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_place(audited, monkeypatch)
+
+    async def handler(one: Socket) -> None:
+        ws_audit.bind(one, {"user_id": 17, "email": "A@x.org"}, tenant=3)
+        for owner in ("17", "a@x.org", 18):
+            await one.send_text(json.dumps({"user_id": owner}))
+
+    audited.serve(handler, Socket())
+    assert audited.verdicts() == ["match", "match", "payload_vs_connection:probable"]
+    held = audited.frames()[0].evidence[0]
+    assert {who.tenant for who in (held.principal, *held.aliases)} == {"3"}
+
+
+def test_an_error_in_bind_does_not_reach_the_application(
+    audited: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_place(audited, monkeypatch)
+
+    def broken(*known: Any) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(audited.runtime.sink, "pin", broken)
+
+    async def handler(one: Socket) -> None:
+        ws_audit.bind(one, 17)
+
+    audited.serve(handler, Socket())
+    assert audited.counted("error")["bind",] == 1
+
+
+def test_bind_begins_no_agent() -> None:
+    """A library may call it; where nobody has asked for an audit, there is none."""
+    script = "import sys, ws_audit; ws_audit.bind({}, 1); print(sorted(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert "'ws_audit'" in done.stdout
+    assert "ws_audit." not in done.stdout
+    assert done.stderr == ""
 
 
 def test_bind_of_what_is_no_connection_or_nobody_does_nothing(
