@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from .excuses import Doubts, Excuses
+from .excuses import Doubts, Excuses, Tenants
 from .hooks.asking import Asking
 from .payloads import Places
 from .policy import Policies, until_ns
@@ -61,7 +61,10 @@ class Declarations:
                 tally,
             )
         people = settings.identity_accessor or settings.identity_aliases
-        self.doubts = Doubts(self._asking if people else None, excuses)
+        tenants = None
+        if settings.identity_tenant:
+            tenants = Tenants(settings.identity_tenant, settings.limits_payload_bytes)
+        self.doubts = Doubts(self._asking if people else None, excuses, tenants)
 
     def resolve(self) -> None:
         """A server takes the application: its functions can be found, and policies are told of."""

@@ -11,18 +11,19 @@ one call only, for a tenth of a second.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from .identity import DIFFERENT, SAME, agree, principal
 from .judge import judge
 from .model import EXCUSED, MATCH, NONE, OTHER, VIOLATION, Evidence, Inputs, Principal, Verdict
+from .payloads import Places
 from .policy_tables import ARGUMENT, FRAMEWORKS
 
 if TYPE_CHECKING:
     from .identity import Cell
     from .intents import Frame
-    from .payloads import Places
     from .policy import Policies
     from .tally import Tally
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 Inside = Callable[[object, "Cell"], bool]
 
 EAGER: Final = 8  # times the accessor is asked whenever nobody is known; then one of so many
+_PLACES: Final = 64
 _FRESH_NS: Final = 100_000_000
 
 
@@ -70,15 +72,59 @@ class Told(NamedTuple):
     actor: Principal | None
 
 
+class Tenants:
+    """Reads the tenant that a message names beside its owner.
+
+    Only under the names that `identity.tenant` has for the connection's: elsewhere a tenant's
+    field holds a display name as likely as an id.
+    """
+
+    def __init__(self, paths: Iterable[str], limit: int) -> None:
+        self._names = tuple(dict.fromkeys(re.split("[.:]", path)[-1] for path in paths))
+        self._limit = limit
+        self._places: dict[str, Places] = {}  # by where the owner stands
+
+    def told(self, evidence: tuple[Evidence, ...], content: object) -> tuple[Evidence, ...]:
+        """The evidence, its payload's owners with their tenant where it is another one."""
+        tenant = principal(evidence[0].principal.tenant)
+        if tenant is None:
+            return evidence
+        found = list(evidence)
+        for index, one in enumerate(evidence):
+            if one.name == "payload" and one.principal.tenant is None:
+                holder = self._holder(one.source.rpartition(".")[0], content)
+                # As with people: only what looks alike can be compared.
+                if holder and holder.shape == tenant.shape and holder.user != tenant.user:
+                    owner = one.principal._replace(tenant=holder.user)
+                    found[index] = one._replace(principal=owner)
+        return tuple(found)
+
+    def _holder(self, beside: str, content: object) -> Principal | None:
+        paths = [f"{beside}.{name}" for name in self._names if beside] + [*self._names]
+        places = self._places.get(beside)
+        if places is None:
+            if len(self._places) >= _PLACES:
+                self._places.clear()
+            places = self._places[beside] = Places(paths, self._limit)
+        return next((who for path in paths if (who := principal(places.read(content, path)))), None)
+
+
 class Doubts:
     """A second look at what is not simply right: aliases, the author's own words, policies.
 
-    `answers` is given if the settings name an accessor or aliases, `excuses` if there are policies.
+    `answers` is given if the settings name an accessor or aliases, `excuses` if there are policies,
+    `tenants` if they say where a connection's tenant is.
     """
 
-    def __init__(self, answers: Answers | None = None, excuses: Excuses | None = None) -> None:
+    def __init__(
+        self,
+        answers: Answers | None = None,
+        excuses: Excuses | None = None,
+        tenants: Tenants | None = None,
+    ) -> None:
         self._answers = answers
         self._excuses = excuses
+        self.tenants = tenants
 
     def again(
         self, evidence: tuple[Evidence, ...], verdict: Verdict, told: Told

@@ -127,7 +127,10 @@ class Places:
     def read(self, message: object, path: str) -> object:
         """What stands there; None if nothing does, or it cannot be read."""
         if is_a(message, (str, bytes, bytearray, memoryview)):
-            text: Any = str.__str__(message) if is_a(message, str) else message
+            # Past the methods of a subclass, as the Reader does.
+            text: Any = message
+            if type(message) not in (str, bytes):
+                text = str.__str__(message) if is_a(message, str) else memoryview(text)
             if len(text) > self._limit:
                 return None
             try:

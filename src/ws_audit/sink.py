@@ -114,6 +114,7 @@ class Sink:
         self._bindings = bindings
         self.clues = clues
         self._doubts = doubts or Doubts()
+        self._tenants = self._doubts.tenants
         self._blocking = block is not None  # None: nothing is refused
         self._block = frozenset(block or BLOCKABLE)
         self._connections = count(1)
@@ -211,6 +212,9 @@ class Sink:
                     event = self._events.label(named)
             evidence = tuple(collected)
             verdict = _LIMIT if cell.limited else judge(evidence, kind, note)
+            if self._tenants is not None and verdict.verdict == MATCH:
+                evidence = self._tenants.told(evidence, content)
+                verdict = judge(evidence, kind, note)
             if verdict.verdict != MATCH and not cell.limited:
                 told = Told(cell, content, frame, named, now, kind, note, actor)
                 evidence, verdict, inputs = self._again(evidence, verdict, told)

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.faults.harness import Agent, Socket, agent, module_of, told
+from tests.unit import suspicious
 from ws_audit.hooks.guard import asked
 from ws_audit.judge import judge
 from ws_audit.model import EXCUSED, MATCH, Delivery
+from ws_audit.payloads import Places
 from ws_audit.policy import Policies, as_recorded
 from ws_audit.policy_tables import PolicyTable
 
@@ -50,7 +52,7 @@ class Asked:
 
     def __call__(self, question: Any) -> Any:
         self.calls.append(question)
-        if isinstance(self.answer, BaseException):
+        if issubclass(type(self.answer), BaseException):
             raise self.answer
         return self.answer
 
@@ -341,6 +343,37 @@ def test_an_expired_policy_is_told_once_and_excuses_nothing(function: Asked) -> 
         ]
 
 
+def test_reading_an_answer_runs_nothing(function: Asked) -> None:
+    suspicious.CALLED.clear()
+    things = list(suspicious.objects())
+    with agent(policy=(ROOM,), identity_aliases="declared:members") as one:
+        for answer in (*things, things, tuple(things), {1: things}):
+            function.answer = answer
+            run(one, plain)
+        assert len(one.verdicts()) == len(things) + 3
+        assert not [key for key in one.counted("error") if key != ("declared",)]
+    assert suspicious.CALLED == []
+
+
+def test_a_field_that_a_policy_names_is_read_of_anything() -> None:
+    suspicious.CALLED.clear()
+    places = Places(["a.b"], 10_000)
+    deep: Any = {"b": 1}
+    for _ in range(5_000):
+        deep = {"a": deep}
+    cycle: dict[str, Any] = {}
+    cycle["a"] = cycle
+    strange = [*suspicious.objects(), None, 3, [], "", b"", "{", "[1]", b"\xff", cycle, "{" * 9_000]
+    strange += [json.dumps({"a": 3}), json.dumps({"a": {"b": None}}), '{"a": NaN}']
+    strange += ['{"a":' * 1_000 + "1" + "}" * 1_000, "x" * 20_000]
+    for message in strange:
+        assert places.read(message, "a.b") is None
+    assert places.read(deep, "a.b") is None
+    for message in ({"a": {"b": 1}}, '{"a": {"b": 1}}', b'{"a": {"b": 1}}'):
+        assert places.read(message, "a.b") == 1
+    assert suspicious.CALLED == []
+
+
 # --- aliases --------------------------------------------------------------------------------------
 
 
@@ -387,6 +420,57 @@ def test_a_connection_registered_under_an_alias_is_not_rebound(function: Asked) 
             run(one, talk)
             rules = [record.verdict.rule for record in one.deliveries()]
             assert rules == ["rebound_connection"] * rebound
+
+
+# --- tenants --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ({"user_id": 17, "tenant_id": "acme"}, "match"),
+        ({"user_id": 17, "tenant_id": "evil"}, "payload_vs_connection:probable"),
+        ({"user_id": 17}, "match"),
+        ({"user_id": 17, "tenant_id": None}, "match"),
+        ({"user_id": 17, "tenant_id": 3}, "match"),  # a number says nothing of a word
+        ({"user_id": 17, "tenant_id": ["evil"]}, "match"),
+        ({"user_id": 17, "tenant": "Evil Inc."}, "match"),  # not the name of the settings
+        ({"data": {"user_id": 17, "tenant_id": "evil"}}, "payload_vs_connection:probable"),
+        ({"data": {"user_id": 17}, "tenant_id": "evil"}, "payload_vs_connection:probable"),
+        (
+            {"data": {"user_id": 17, "tenant_id": "acme"}, "tenant_id": "evil"},
+            "match",  # the one beside the owner counts
+        ),
+        ({"user_id": 18, "tenant_id": "acme"}, "payload_vs_connection:probable"),
+        ({"text": "x", "tenant_id": "evil"}, "unattributed:no_evidence"),
+    ],
+)
+def test_the_same_id_in_another_tenant_is_another_person(
+    message: dict[str, Any], expected: str
+) -> None:
+    user = {"id": 17, "tenant_id": "acme"}
+    for held, verdict in ((user, expected), ({"id": 17}, None)):
+        with agent(identity_tenant=("scope.user.tenant_id",)) as one:
+            socket = Socket(held)
+
+            async def handler(connected: Socket) -> None:
+                await connected.send_text(json.dumps(message))
+
+            one.serve(handler, socket)
+            if verdict is not None:
+                assert one.verdicts() == [verdict]
+            elif message.get("user_id") == 17 or "data" in message:
+                assert one.verdicts() == ["match"]  # (no tenant, u) against (t, u) compares u
+
+
+def test_tenants_in_messages_are_read_only_if_the_settings_say_where() -> None:
+    with agent() as one:
+
+        async def handler(connected: Socket) -> None:
+            await connected.send_text('{"user_id": 17, "tenant_id": "evil"}')
+
+        one.serve(handler, Socket({"id": 17, "tenant_id": "acme"}))
+        assert one.verdicts() == ["match"]
 
 
 # --- the accessor ---------------------------------------------------------------------------------

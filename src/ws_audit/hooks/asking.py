@@ -137,7 +137,7 @@ class Asking:
         """The people in an answer; one that is no plain collection would run code to be read."""
         if answer is None:
             return None
-        if type(answer) not in _LISTS or len(answer) > MOST:
+        if not any(type(answer) is one for one in _LISTS) or len(answer) > MOST:
             self._wrong(name, answer)
             return None
         return [who for one in answer for who in describe(one)]
