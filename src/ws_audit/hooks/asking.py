@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ws_audit.model import Evidence, Principal
 
 _LISTS: Final[tuple[type, ...]] = (list, tuple, set, frozenset, dict, type({}.keys()))
+_name_of = type.__dict__["__name__"].__get__  # past what a metaclass may have put before it
 MOST: Final = 100_000  # people of one room
 ACCESSOR: Final = "identity.accessor"
 
@@ -115,18 +116,19 @@ class Asking:
         answer = None if function is None else function(argument)
         if type(answer) is CoroutineType:
             answer.close()  # it has not begun: nobody waits for it
-            self._wrong(name, answer)
+            self._wrong(name)
             return None
         return answer
 
     def _failed(self, name: str, fault: BaseException) -> None:
         self._count()
         # The type only: the text of an exception may quote anything.
-        self._tell(name, f"it raised {type(fault).__name__}; further errors are only counted")
+        kind = _name_of(type(fault))
+        self._tell(name, f"it raised {kind}; further errors are only counted")
 
-    def _wrong(self, name: str, answer: object) -> None:
+    def _wrong(self, name: str) -> None:
         self._count()
-        self._tell(name, f"expected a list, tuple, set or dict, not {type(answer).__name__}")
+        self._tell(name, "expected a list, tuple, set or dict of users as its answer")
 
     def _tell(self, name: str, what: str) -> None:
         if name not in self._told:
@@ -138,6 +140,6 @@ class Asking:
         if answer is None:
             return None
         if not any(type(answer) is one for one in _LISTS) or len(answer) > MOST:
-            self._wrong(name, answer)
+            self._wrong(name)
             return None
         return [who for one in answer for who in describe(one)]
