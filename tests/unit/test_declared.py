@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 NOTICE = {"type": "chat.message", "user_id": "bob", "room": "r1", "text": "hi"}
+PROBABLE = "payload_vs_connection:probable"
 ROOM = PolicyTable(1, "room", "x", events=("chat.*",), membership="declared:members", where="room")
 
 
@@ -341,6 +342,15 @@ def test_an_expired_policy_is_told_once_and_excuses_nothing(function: Asked) -> 
         assert one.said == [
             "[[policy]] 1 (broadcast): expired on 2020-01-31; it excuses nothing any more"
         ]
+
+
+def test_an_answer_without_an_end_is_none(function: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ws_audit.hooks.asking.MOST", 2)
+    for answer, expected in ((["alice", "b"], "excused:room"), (["alice", "b", "c"], PROBABLE)):
+        function.answer = answer
+        with agent(policy=(ROOM,)) as one:
+            run(one, plain)
+            assert one.verdicts() == [expected]
 
 
 def test_reading_an_answer_runs_nothing(function: Asked) -> None:

@@ -33,7 +33,7 @@ from ws_audit.model import (
     Principal,
     Verdict,
 )
-from ws_audit.policy import Policies, as_recorded, until_ns
+from ws_audit.policy import EXCUSES, Policies, as_recorded, until_ns
 from ws_audit.policy_tables import PolicyTable
 
 A, B, C = "alice", "bob", "carol"
@@ -138,6 +138,7 @@ def test_a_message_for_somebody_else_stays_a_leak_whatever_it_is_about(
 
 
 def test_a_canary_is_never_excused() -> None:
+    assert not any("canary" in names for names in EXCUSES.values())
     held = connection("support-1")
     verdict = Verdict(VIOLATION, "", "canary", CONFIRMED, canary("system"))
     for evidence in ((held, canary("system")), (held, canary("system"), payload("system"))):
@@ -208,6 +209,7 @@ def test_nobody_is_asked_where_the_answer_would_change_nothing() -> None:
     evidence = (connection(A), payload(B))
     assert excused((ROOM,), evidence, "presence.x") == []  # another event
     assert excused((ROOM,), (connection(A), argument(B), payload(B)), "chat.x") == []
+    assert excused((ROOM,), (connection(A), payload(B), argument(B)), "chat.x") == []
     assert excused((ROOM, PRESENCE._replace(events=("*",))), evidence, "chat.x") == ["broadcast"]
 
 
