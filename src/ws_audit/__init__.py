@@ -59,8 +59,9 @@ def flush(timeout: float = 5.0) -> bool:
 def bind(connection: object, user: object, *, tenant: object = None) -> None:
     """Say whose connection this is; it outranks everything the agent finds out by itself.
 
-    `connection` is the framework's WebSocket object or its ASGI scope, `user` an id (str,
-    int, UUID) or an object that has one, `tenant` the id within which alone it is unique.
+    `connection` is the framework's WebSocket or request object, its ASGI scope, or the `sid`
+    of Socket.IO, `user` an id (str, int, UUID) or an object that has one, `tenant` the id
+    within which alone it is unique.
     Without an active agent, or for a connection it has not seen, this does nothing.
     """
     import sys

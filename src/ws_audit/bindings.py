@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from . import naming
-from .identity import claim_of, describe, evidence_of, peek, principal
+from .identity import claim_of, describe, evidence_of, peek, principal, unwrapped
 from .model import ACCEPT, STRONG, Evidence
 
 _DEPENDENCY = "dependency:"
@@ -32,6 +32,9 @@ def _parse(text: str) -> _Path:
     return _Path(text, root, tuple(rest.split(".")) if rest else ())
 
 
+_PARAMETERS = tuple(map(_parse, naming.PATH_PARAMETERS))
+
+
 class Bindings:
     """Finds connection evidence; `connection` and `tenant` are paths, empty for the usual."""
 
@@ -48,7 +51,7 @@ class Bindings:
                     if found is not None:
                         return self._with_tenant(found, scope)
             return None
-        user = scope.get("user")
+        user = unwrapped(scope.get("user"))
         if user is not None and peek(user, "is_authenticated") is not False:
             found = evidence_of(user, "scope.user")
             if found is not None:
@@ -78,7 +81,12 @@ class Bindings:
     @staticmethod
     def claimed(scope: dict[str, Any]) -> Evidence | None:
         """Who the client says it is, in the path or the query: weak."""
-        found = claim_of(scope.get("path_params"), "path")
+        found = None
+        for path in _PARAMETERS:
+            value = scope.get(path.root)
+            for step in path.steps:
+                value = peek(value, step)
+            found = found or claim_of(value, "path")
         query = scope.get("query_string")
         if found is None and query:
             from urllib.parse import parse_qsl

@@ -64,6 +64,7 @@ _METHODS: Final = re.compile(
 )
 _BIND_WITH_SOCKET: Final = re.compile(naming.BIND_WITH_SOCKET)
 _EMIT: Final = re.compile(r"_?emit", re.IGNORECASE)
+_HANDLER: Final = re.compile(naming.HANDLER_METHOD)
 _DIRECT: Final = re.compile(naming.DIRECT_METHOD, re.IGNORECASE)
 _EXCLUDED: Final = re.compile(naming.EXCLUDED, re.IGNORECASE)
 _ROOM: Final = re.compile(naming.ROOMS, re.IGNORECASE)
@@ -253,7 +254,9 @@ class _Look:
         # Methods no name tells: what they do is give a message to a socket.
         self.unnamed: tuple[Method, ...] = ()
         if self._sockets or base:
-            self.unnamed = tuple(_unnamed(cls, functions, self._signs, {m.name for m in methods}))
+            heard = {name for name in functions if base and _HANDLER.match(words(name))}
+            named = heard.union(method.name for method in methods)
+            self.unnamed = tuple(_unnamed(cls, functions, self._signs, named))
         self._delivers = bool(self._kinds & {SEND, BROADCAST}) or bool(self.unnamed)
 
     def reason(self) -> str:

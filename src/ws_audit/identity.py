@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 import sys
+from contextvars import ContextVar
 from hashlib import blake2b
 from types import GetSetDescriptorType, MemberDescriptorType
 from typing import Any, Final
@@ -172,6 +173,12 @@ def _getter(kind: type, name: str, expected: type) -> Any:
     return None
 
 
+def unwrapped(value: object) -> object:
+    """What a lazy object stands for, if it has been worked out; anything else as it is."""
+    inner = peek(value, naming.LAZY_ATTRIBUTE)
+    return value if inner is None else inner
+
+
 def describe(value: object, kind: str = "id") -> list[Principal]:
     """Who a user object, claims dict or bare identifier names: the best first, then aliases.
 
@@ -182,6 +189,7 @@ def describe(value: object, kind: str = "id") -> list[Principal]:
         return [direct]
     if value is None or is_a(value, (str, bytes, int, float, list, tuple, set)):
         return []
+    value = unwrapped(value)
     tenant = None
     for name in naming.TENANT_FIELDS:
         holder = principal(peek(value, name))
@@ -212,6 +220,7 @@ class Cell:
 
     Copies are the cell itself (frameworks copy scopes) and a pickle of it is None.
     `held` is the evidence the connection is judged by; `claimed` what only the client said.
+    An HTTP request's has the id 0 until the response turns out to be a stream of deliveries.
     """
 
     __slots__ = (
@@ -221,10 +230,12 @@ class Cell:
         "claimed",
         "claims_read",
         "connection_id",
+        "elsewhere",
         "held",
         "inbound_dissents",
         "limited",
         "pinned",
+        "scope",
         "transport",
         "user_seen",
     )
@@ -232,6 +243,8 @@ class Cell:
     def __init__(self, connection_id: int, transport: str) -> None:
         self.connection_id = connection_id
         self.transport = transport
+        self.scope: dict[str, Any] | None = None  # a framework's own copy, which knows more
+        self.elsewhere = False  # its frames are those of another transport, and counted there
         self.held: Evidence | None = None
         self.claimed: Evidence | None = None
         self.claims_read = False  # path and query parameters have been looked at
@@ -291,6 +304,12 @@ class Cell:
                 return told
         return None
 
+    def look_in(self, scope: dict[str, Any]) -> None:
+        """Who is connected stands in this copy of the scope, if anywhere."""
+        self.scope = scope
+        self.user_seen = None
+        self.claims_read = False
+
     def release(self) -> None:
         """A manager let the connection go: what a manager said of it holds no longer.
 
@@ -304,6 +323,12 @@ class Cell:
 
 def _origin(evidence: Evidence) -> str:
     return evidence.source.partition(":")[0]
+
+
+# The HTTP request this task serves: a manager may register its user without naming a request.
+current_request: ContextVar[tuple[Cell, dict[str, Any]] | None] = ContextVar(
+    "ws_audit_request", default=None
+)
 
 
 def find_cell(value: object) -> tuple[Cell, dict[str, Any]] | None:

@@ -88,6 +88,7 @@ class Frame:
     named: tuple[tuple[str, object], ...] = ()
     room = False
     ended = False
+    again = False  # a framework goes on with an event whose call may be over
     rested = False  # a generator, or a coroutine that came later
     over: Frame | None = None  # then: what was current when it went on
     # Who stood in parameters no rule knows, (path, who): seen now and then, see facts.
@@ -97,8 +98,11 @@ class Frame:
         self.intent = intent
         self.above = above
         self.evidence: list[Evidence] = []
-        if above is not None and above.room:
-            self.room = True
+        if above is not None:
+            if above.room:
+                self.room = True
+            if above.again:
+                self.again = True
 
     @property
     def root(self) -> Frame:
@@ -172,7 +176,7 @@ class Intents:
         `depth` is how many frames up the hook's caller stands.
         """
         above = _current.get()
-        if above is not None and above.intent.ended:
+        if above is not None and above.intent.ended and (above.ended or not above.again):
             above = None  # a task that outlived the call: whatever it sends now is its own
         if above is not None:
             frame = Frame(above.intent, above)
@@ -216,6 +220,22 @@ class Intents:
             _current.set(frame.over if frame.rested else frame.above)
         # Else the coroutine is closed from elsewhere, by the collector in some other task.
 
+    @staticmethod
+    def again(known: Frame) -> Frame:
+        """What a framework does from here to `leave` belongs to a call seen before."""
+        frame = Frame(known.intent, known)
+        frame.again = frame.rested = True
+        frame.over = _current.get()
+        known.intent.by_payload = True
+        _current.set(frame)
+        return frame
+
+    @staticmethod
+    def current() -> Frame | None:
+        """The hook call under way in this context, if its intent is."""
+        frame = _current.get()
+        return None if frame is None or (frame.intent.ended and not frame.again) else frame
+
     def leave(self, frame: Frame, error: BaseException | None) -> None:
         """The hook call came back. At the outermost one the intent is settled if it can be."""
         self._uncover(frame)
@@ -245,9 +265,16 @@ class Intents:
 
     # -- the delivery ---------------------------------------------------------------------
 
-    def join(self, content: object) -> Frame | None:
-        """The hook call a delivery belongs to: by its payload object, else by our variable."""
-        frame = self.pending.find(content) if len(self.pending) else None
+    def join(self, content: object, carrier: object = None) -> Frame | None:
+        """The hook call a delivery belongs to: by its payload object, else by our variable.
+
+        `carrier` is what the payload is wrapped in, if that may be the object that was passed.
+        """
+        frame = None
+        if len(self.pending):
+            frame = self.pending.find(content)
+            if frame is None and carrier is not None:
+                frame = self.pending.find(carrier)
         if frame is None:
             frame = _carried.get()
         inherited, task = _current.get(), 0

@@ -155,6 +155,8 @@ SEND_METHOD: Final = (
     r"^_?(send|emit|publish|notify|push|dispatch|announce|write_message|enqueue|deliver|trigger)"
     r"(_\w+)?$"
 )
+# What frameworks call on consumers and namespaces when something comes in: no one message's way.
+HANDLER_METHOD: Final = r"(on|receive|websocket|connect|disconnect|open|close|handle|dispatch)(_|$)"
 # A method that says by its name that it addresses one person, whatever else it looks like.
 DIRECT_METHOD: Final = r"(to_?user|to_?client|to_?member|personal|direct|private|_user$|unicast)"
 
@@ -210,6 +212,17 @@ EXCLUDED: Final = (
 # With one of these the message is for a place or a socket, not for the person named beside it.
 ROOMS: Final = (
     r"^(room|channel|group|topic|chat|conversation|meeting|document|project)(_id|_name)?s?$"
+)
+# Rooms and groups that are one person's, unless what follows is one of these words.
+USER_ROOM: Final = r"user[:_\-./]([A-Za-z0-9]+|[0-9a-fA-F-]{32,36}|[^@\s:/]+@[^@\s:/]+)"
+NO_USER_ROOM: Final = frozenset(
+    {
+        *("activity", "admin", "admins", "all", "broadcast", "changes", "channel", "channels"),
+        *("chat", "count", "event", "events", "feed", "group", "groups", "guests", "joined"),
+        *("left", "list", "lobby", "login", "logout", "message", "messages", "new", "notification"),
+        *("notifications", "offline", "online", "presence", "profile", "profiles", "public"),
+        *("room", "rooms", "service", "staff", "stats", "status", "typing", "update", "updates"),
+    }
 )
 SOCKETS: Final = r"^(web_?socket|ws|socket|sock|conn|connection|client_socket)$"
 PAYLOADS: Final = (
@@ -281,6 +294,10 @@ USER_FIELDS: Final[dict[str, str]] = {
     "email": "email",
 }
 TENANT_FIELDS: Final = ("tenant_id", "tenant", "org_id", "organization_id", "workspace_id")
+# Under which a lazy object keeps what it stands for.
+LAZY_ATTRIBUTE: Final = "_wrapped"
+# Where routers leave what they read from the path, in the scope.
+PATH_PARAMETERS: Final = ("path_params", "url_route.kwargs")
 # Where a session keeps its user; "id" and "name" alone would be too common there.
 SESSION_FIELDS: Final = (
     "user_id",

@@ -177,7 +177,7 @@ class Reader:
         for rank, path in enumerate(event or naming.EVENT_FIELDS):
             _declare(root, path, _EVENT).rank = rank
         self._root = root
-        self._limit = limit
+        self.limit = limit
         self._decode = msgspec.json.Decoder(_shape(root, "Message")).decode
 
     def read(self, message: object, *, claims: bool = False) -> Reading:
@@ -195,7 +195,7 @@ class Reader:
         return _NOTHING if fields is None else self._fields(fields, claims)
 
     def _text(self, text: Any, claims: bool) -> Reading:
-        if len(text) > self._limit:
+        if len(text) > self.limit:
             return _LIMIT
         try:
             fields = self._decode(text)

@@ -150,6 +150,14 @@ class Runtime:
                 if self.outputs is not None:
                     self.outputs.metrics.manager(label)
 
+    def emitter(self, cls: type) -> str:
+        """The label of a framework's class that the application sends through."""
+        known = len(self.managers.known)
+        label = self.managers.label(cls)
+        if len(self.managers.known) > known and self.outputs is not None:
+            self.outputs.metrics.manager(label)
+        return label
+
     def factory(self, factory: Factory) -> None:
         """Hook a function or method that hands out managers."""
         self.installer.factory(factory.owner, factory.name, self._factory_hook(factory.function))
@@ -262,7 +270,8 @@ class Runtime:
         try:
             holder = principal(tenant)
             named = describe(user)
-            found = find_cell(connection)
+            handles = self.sink.handles
+            found = handles.get(connection) if type(connection) is str else find_cell(connection)
             if named and found is not None:
                 if holder is not None:
                     named = [one._replace(tenant=holder.user) for one in named]

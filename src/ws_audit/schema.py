@@ -61,7 +61,7 @@ POLICIES: Final = ("broadcast", "room", "share", "impersonation", "system")
 SENT_OUTCOMES: Final = ("ok", "error", "refused", "cancelled", "undelivered")
 DROP_STAGES: Final = ("ring", "store", "export", "push")
 TARGET_STATES: Final = ("patched", "too_late", "failed")
-TRANSPORTS: Final = ("asgi",)  # those with a sink in this version
+TRANSPORTS: Final = ("asgi", "sse", "socketio")  # those with a sink in this version
 
 MAX_MANAGERS: Final = 50
 MAX_EVENT_PAIRS: Final = 200

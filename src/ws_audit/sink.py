@@ -104,6 +104,7 @@ class Sink:
         block: tuple[str, ...] | None = None,
     ) -> None:
         self._read = reader.read
+        self.payload_bytes = reader.limit  # nothing larger is looked at
         self._intents = intents
         self._tally = tally
         self._events = events
@@ -117,6 +118,8 @@ class Sink:
         self._tenants = self._doubts.tenants
         self._blocking = block is not None  # None: nothing is refused
         self._block = frozenset(block or BLOCKABLE)
+        # Names by which applications speak of a connection: a framework's ids.
+        self.handles: dict[str, tuple[Cell, dict[str, Any]]] = {}
         self._connections = count(1)
         self._inherited = 0  # up to this number they are the parent's; see forget()
         self._open = 0
@@ -127,11 +130,16 @@ class Sink:
 
     def open(self, transport: str) -> Cell:
         """A connection was taken by a server: its new cell."""
-        self._tally.add(("opened", transport))
-        self._open += 1  # a guard against exhaustion, not a count: a lost update does no harm
-        cell = Cell(next(self._connections), transport)
-        cell.limited = self._open > self._max_open
+        cell = Cell(0, transport)
+        self.opened(cell)
         return cell
+
+    def opened(self, cell: Cell) -> None:
+        """What could have become a connection is one."""
+        self._tally.add(("opened", cell.transport))
+        self._open += 1  # a guard against exhaustion, not a count: a lost update does no harm
+        cell.connection_id = next(self._connections)
+        cell.limited = self._open > self._max_open
 
     def close(self, cell: Cell) -> None:
         """The connection has ended."""
@@ -164,9 +172,15 @@ class Sink:
         found = self._bindings.from_dependency(name, value)
         if found is not None:
             self.bind(cell, scope, found)
-        else:
+        elif cell.connection_id:
             kind = RECIPIENTS.get(name, "id")
             self.clues.offer(cell.connection_id, "dependency", f"dependency:{name}", value, kind)
+
+    def session(self, cell: Cell, scope: dict[str, Any], session: object) -> None:
+        """A framework keeps a session of its own with this connection."""
+        found = self._bindings.from_scope({"session": session})
+        if found is not None:
+            self.bind(cell, scope, found)
 
     def pin(self, cell: Cell, who: Principal, *aliases: Principal) -> None:
         """The application said it itself, with ws_audit.bind()."""
@@ -175,24 +189,38 @@ class Sink:
 
     def _offer(self, cell: Cell, evidence: Evidence, site: str = "") -> None:
         dissent = cell.offer(evidence)
-        if dissent is not None and self._doubts.differ(cell, dissent.principal):
+        if (
+            dissent is not None
+            and cell.connection_id
+            and self._doubts.differ(cell, dissent.principal)
+        ):
             self._event("rebound_connection", PROBABLE, dissent, site, cell=cell)
 
     # -- messages -----------------------------------------------------------------------------
 
     def outbound(  # noqa: C901, PLR0912  (one body, because it runs for every message)
-        self, cell: Cell, scope: dict[str, Any], content: object, size: int
+        self,
+        cell: Cell,
+        scope: dict[str, Any],
+        content: object,
+        size: int,
+        event_name: str = "",
+        carrier: object = None,
     ) -> Delivery:
-        """A message is about to leave: joined, judged, counted; a violation is on disk already."""
+        """A message is about to leave: joined, judged, counted; a violation is on disk already.
+
+        `event_name` is what the transport calls it, and `carrier` what it is wrapped in.
+        """
         now = time_ns()
         frame: Frame | None = None
         evidence: tuple[Evidence, ...] = ()
         event, note, kind, manager, function, intent_id = NONE, "", NONE, NONE, "", 0
         inputs: Inputs | None = None
         try:
-            frame = self._intents.join(content)
+            frame = self._intents.join(content, carrier)
             connection = None if cell.limited else self.resolve(cell, scope)
             owner, soft, named, note, _, actor = self._read(content)
+            named = event_name or named
             collected: list[Evidence] = [] if connection is None else [connection]
             if frame is not None:
                 intent = frame.intent

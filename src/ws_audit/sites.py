@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 Site = tuple[str, CodeType, int]  # module name, code, line
 
 # A coroutine handed to a task is called by the event loop, not by a line of the application.
-_MACHINERY: Final = frozenset({"asyncio", "concurrent", "threading", "anyio", "uvloop", "trio"})
+_MACHINERY: Final = frozenset(
+    {"asyncio", "concurrent", "threading", "anyio", "uvloop", "trio", "asgiref"}
+)
 _ENTRIES: Final = 10_000
 _texts: dict[tuple[CodeType, int], str] = {}
 

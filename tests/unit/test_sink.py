@@ -614,8 +614,7 @@ def test_bytes_and_text_in_one_frame_are_judged_as_servers_send_them(audited: Ag
     assert audited.verdicts() == ["payload_vs_connection:probable"]
 
 
-@pytest.mark.parametrize("kind", ["http", "lifespan"])
-def test_what_is_no_websocket_passes_untouched(audited: Agent, kind: str) -> None:
+def test_what_is_no_connection_passes_untouched(audited: Agent) -> None:
     """Not even wrapped: the application gets the server's own scope, receive and send."""
     seen: list[Any] = []
 
@@ -623,12 +622,12 @@ def test_what_is_no_websocket_passes_untouched(audited: Agent, kind: str) -> Non
         seen.extend(args)
 
     socket = Socket()
-    given = ({"type": kind, "path": "/"}, socket.server_receive, socket.server_send)
+    given = ({"type": "lifespan"}, socket.server_receive, socket.server_send)
     with pytest.raises(StopIteration):
         audited.runtime.take(application)(*given).send(None)  # type: ignore[attr-defined]
     assert all(one is other for one, other in zip(seen[:1], given[:1], strict=True))
     assert seen[1:] == list(given[1:])
-    assert given[0] == {"type": kind, "path": "/"}
+    assert given[0] == {"type": "lifespan"}
     assert audited.counted("opened") == {}
 
 

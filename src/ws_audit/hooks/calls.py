@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ws_audit import naming
 from ws_audit.classify import undecorated
 from ws_audit.excuses import atom
-from ws_audit.identity import MANAGER, describe, find_cell
+from ws_audit.identity import MANAGER, current_request, describe, find_cell
 from ws_audit.model import (
     ACCEPT,
     BIND,
@@ -257,7 +257,7 @@ class BindHook:
 
     def before(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         instance = self._receiver(args)
-        found = self._cell(args, kwargs)
+        found = self._cell(args, kwargs) or self._stream()
         if found is None:
             return
         cell, scope = found
@@ -277,16 +277,31 @@ class BindHook:
             return
         self._sink.bind(cell, scope, evidence, site_text(caller(3), NONE))
 
+    def _stream(self) -> Any:
+        """The HTTP request this is called for, which may become a stream, if it is nobody's.
+
+        It is not named in the call, so what is known of it otherwise stays as it is.
+        """
+        found = current_request.get()
+        if found is None or self._user is None:
+            return None
+        cell, scope = found
+        self._sink.resolve(cell, scope)
+        return found if cell.held is None else None
+
     def _cell(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self._socket is not None:
-            found = find_cell(self._socket(args, kwargs))
+            found = self._find(self._socket(args, kwargs))
             if found is not None:
                 return found
         for value in (*args[self._first :], *kwargs.values()):
-            found = find_cell(value)
+            found = self._find(value)
             if found is not None:
                 return found
         return None
+
+    def _find(self, value: object) -> Any:
+        return self._sink.handles.get(value) if type(value) is str else find_cell(value)
 
     def after(self, state: Any, result: Any, error: BaseException | None) -> None:
         """Nothing: the facts are told before, because connect methods often greet at once."""

@@ -394,7 +394,7 @@ def asgi(
         try:
             await application(
                 scope,
-                _receiving(receive, traffic, switch, failed),
+                _receiving(receive, traffic, switch, failed) if traffic.hears else receive,
                 _sending(send, traffic, switch, failed),
             )
         finally:

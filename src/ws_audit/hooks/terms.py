@@ -59,7 +59,12 @@ class Resting(Hook, Protocol):
 
 
 class Traffic(Protocol[_State]):
-    """What an ASGI connection's wrapper asks and tells; see transports.asgi."""
+    """What an ASGI connection's wrapper asks and tells; see transports.asgi.
+
+    One that does not hear is never told of what comes in, and `receive` stays the server's.
+    """
+
+    hears: bool
 
     def outbound(self, message: Message) -> _State | None: ...
     def delivered(self, state: _State, error: BaseException | None) -> None: ...

@@ -2,7 +2,8 @@
 """ASGI: the application callable, wrapped where a server or a test client takes it.
 
 Why it exists: this one point sees every WebSocket message of nine frameworks, whatever
-protocol implementation the server uses, in exact order and bytes.
+protocol implementation the server uses, in exact order and bytes. Of HTTP it sees responses,
+because some of them are streams of events.
 
 It must never alter a message or the scope, save for the cell it puts there.
 """
@@ -12,7 +13,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ws_audit.hooks.guard import asgi
-from ws_audit.identity import CELL_KEY, Cell
+from ws_audit.identity import CELL_KEY, Cell, current_request
+
+from .sse import TRANSPORT as STREAM
+from .sse import Stream
 
 if TYPE_CHECKING:
     from ws_audit.hooks.terms import Application, Failed, Message, Scope, Switch
@@ -28,6 +32,8 @@ class Connection:
 
     __slots__ = ("_cell", "_scope", "_sink")
 
+    hears = True
+
     def __init__(self, sink: Sink, cell: Cell, scope: Scope) -> None:
         self._sink = sink
         self._cell = cell
@@ -35,15 +41,17 @@ class Connection:
 
     def outbound(self, message: Message) -> Delivery | None:
         """A message to the server: judged if it is one to the client."""
-        if message["type"] != "websocket.send":
+        cell = self._cell
+        if message["type"] != "websocket.send" or cell.elsewhere:
             return None
+        scope = cell.scope or self._scope
         # Servers send `bytes` if both are there.
         content, text = message.get("bytes"), message.get("text")
         if content is not None or text is None:
             content = content or b""
-            return self._sink.outbound(self._cell, self._scope, content, len(content))
+            return self._sink.outbound(cell, scope, content, len(content))
         size = len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
-        return self._sink.outbound(self._cell, self._scope, text, size)
+        return self._sink.outbound(cell, scope, text, size)
 
     def delivered(self, state: Delivery, error: BaseException | None) -> None:
         """The server took it, or raised."""
@@ -51,26 +59,35 @@ class Connection:
 
     def inbound(self, message: Message) -> None:
         """A message from the server."""
-        if message["type"] == "websocket.receive":
+        cell = self._cell
+        if message["type"] == "websocket.receive" and not cell.elsewhere:
             text = message.get("text")
             content = message.get("bytes") if text is None else text
             if content:
-                self._sink.inbound(self._cell, self._scope, content)
+                self._sink.inbound(cell, cell.scope or self._scope, content)
 
     def closed(self) -> None:
         """The application is done with the connection."""
-        self._sink.close(self._cell)
+        if not self._cell.elsewhere:
+            self._sink.close(self._cell)
+        self._cell.scope = None
 
 
 def wrap(application: Application, sink: Sink, switch: Switch, failed: Failed) -> Application:
-    """The application with every WebSocket connection's traffic seen by the sink."""
+    """The application with every connection's traffic seen by the sink."""
 
-    def open_connection(scope: Scope) -> Connection | None:
+    def open_connection(scope: Scope) -> Connection | Stream | None:
+        kind = scope["type"]
         # A cell that is there already: wrapped twice, and the outer one sees everything.
-        if scope["type"] != "websocket" or CELL_KEY in scope:
+        if kind not in ("websocket", "http") or CELL_KEY in scope:
             return None
-        cell = sink.open(TRANSPORT)
-        scope[CELL_KEY] = cell
+        if kind == "http":
+            cell = scope[CELL_KEY] = Cell(0, STREAM)
+            # Set anew for each: servers let what one request has set shine into the next.
+            current_request.set((cell, scope))
+            return Stream(sink, cell, scope)
+        current_request.set(None)
+        cell = scope[CELL_KEY] = sink.open(TRANSPORT)
         return Connection(sink, cell, scope)
 
     return asgi(application, open_connection, switch, failed)

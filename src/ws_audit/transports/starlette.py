@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from ws_audit.runtime import Runtime
 
 
-class _SendJson:
+class SendJson:
+    """Around a method that makes text of an object it is given as `name`."""
+
     stage = "sink"
 
-    def __init__(self, function: FunctionType, intents: Intents) -> None:
-        self._data = parameter(function, "data")
+    def __init__(self, function: FunctionType, name: str, intents: Intents) -> None:
+        self._data = parameter(function, name)
         self._pending = intents.pending
 
     def before(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> object:
@@ -40,4 +42,4 @@ class _SendJson:
 def install(module: ModuleType, runtime: Runtime) -> None:
     """Hook `starlette.websockets`."""
     function = module.WebSocket.send_json
-    runtime.patch(module, "WebSocket.send_json", _SendJson(function, runtime.intents))
+    runtime.patch(module, "WebSocket.send_json", SendJson(function, "data", runtime.intents))

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rooms and groups, by which frameworks address many connections, and sometimes one person's.
+
+Why it exists: `emit(..., room="user:17")` names its recipient as clearly as an argument does,
+and any other room means that more than one person may be meant. It must never take the name
+of a topic for a person.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from ws_audit import naming
+from ws_audit.identity import principal
+from ws_audit.model import BROADCAST, CALL, SEND, STRONG, Evidence, Principal
+
+if TYPE_CHECKING:
+    from ws_audit.intents import Frame, Intents
+
+_USER_ROOM: Final = re.compile(naming.USER_ROOM)
+_ENTRIES: Final = 65_536
+_users: dict[str, Principal | None] = {}
+
+
+def user_of(room: object) -> Principal | None:
+    """Whose room this is, by its name: `user:17`, `user_17`."""
+    if type(room) is not str:
+        return None
+    try:
+        return _users[room]
+    except KeyError:
+        if len(_users) >= _ENTRIES:
+            _users.clear()
+        match = _USER_ROOM.fullmatch(room)
+        named = match is not None and match[1].lower() not in naming.NO_USER_ROOM
+        found = _users[room] = principal(match[1]) if match is not None and named else None
+        return found
+
+
+def enter(
+    intents: Intents, room: object, manager: str, function: str, source: str, depth: int
+) -> Frame:
+    """A call that gives a message to a room: its intent, or what it adds to the one under way.
+
+    `depth` is how many frames up the call's caller stands; `source` is the parameter.
+    """
+    who = user_of(room)
+    frame = intents.enter(BROADCAST if who is None else SEND, manager, function, depth + 1)
+    frame.named = (("", room),)
+    if who is None:
+        frame.room = True
+    else:
+        # As of a manager's argument: that it names each recipient of a broadcast proves nothing.
+        attests = frame.intent.kind != BROADCAST
+        frame.evidence.append(Evidence("argument", who, CALL, source, STRONG, attests))
+    return frame
