@@ -75,6 +75,11 @@ CASES = {
     "an unknown mode": Case(
         "mode = 'stop'", "WS_AUDIT_MODE", '"observe" or "block"', WS_AUDIT_MODE="stop"
     ),
+    "a policy without a reason": Case(
+        "no reason in [[policy]] 1 of {folder}/ws-audit.toml",
+        "expected reason = a text that says why",
+        config='[[policy]]\nkind = "system"\nprincipals = ["bot"]',
+    ),
     "no port left": Case(
         "metrics are not served",
         "WS_AUDIT_METRICS_ADDR",
