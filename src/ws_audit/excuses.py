@@ -250,7 +250,7 @@ class Excuses:
         while frame is not None:
             for known, room in frame.named:
                 if known == name:
-                    return room
+                    return atom(room)
             frame = frame.above
         return None
 

@@ -146,6 +146,18 @@ def test_a_room_policy_is_answered_by_the_framework(tmp_path: Path) -> None:
     assert page.by("ws_audit_unattributed_total", "reason")["undeclared_broadcast"] == 9
 
 
+def test_in_mode_block_no_client_sees_what_is_not_theirs(tmp_path: Path) -> None:
+    with serve(tmp_path, "rooms:app", DEFECT="payload", WS_AUDIT_MODE="block") as service:
+        got = owned(drive(service, ["websocket"]))
+        assert [one for one in got if one.owner != one.recipient] == []
+        page = service.metrics()
+        assert page.by("ws_audit_violations_total", "rule") == {"payload_vs_connection": 3}
+        assert page.by("ws_audit_events_sent_total", "outcome")["refused"] == 3
+        assert page.balanced() == len(got) + 3
+        # The framework sends in tasks of its own: the emit does not raise.
+        assert "exception was never retrieved" in service.said()
+
+
 def test_a_session_that_changes_hands_is_told(tmp_path: Path) -> None:
     async def main(service: Service) -> None:
         client = Client("alice", [])
