@@ -39,6 +39,7 @@ class Drain:
 
     CAPACITY: Final = 65_536
     SLICE_NS: Final = 200_000
+    SPARE: Final = 4  # slices of other work after each fold
     PAUSE: Final = 0.0005  # between slices: long enough for the event loop to run
     INTERVAL: Final = 0.2
     TICK_NS: Final = 1_000_000_000
@@ -50,6 +51,7 @@ class Drain:
         self._outputs: list[Output] = []
         self._begun: Callable[[], None] | None = None
         self._prepare: Callable[[], None] | None = None
+        self.spare: Callable[[], bool] | None = None  # a slice of work; whether there is more
         self._thread: threading.Thread | None = None
         self._wake = threading.Event()
         self._starting = threading.RLock()
@@ -172,6 +174,18 @@ class Drain:
             self._wake.clear()
             self.fold(slices=True)
             self._turn()
+            self._work()
+
+    def _work(self) -> None:
+        """What can wait until there is time, in slices as well, and without the lock."""
+        for _ in range(self.SPARE):
+            try:
+                if self._stopping or self.spare is None or not self.spare():
+                    return
+            except Exception as fault:
+                self._failed("drain", fault)
+                return
+            time.sleep(self.PAUSE)
 
     def _turn(self) -> None:
         """The worker's clock: what it has used so far, and the tick if it is time."""

@@ -35,6 +35,11 @@ def is_installed(module: ModuleType) -> bool:
     return isinstance(origin, str) and bootstrap.is_installed(origin)
 
 
+def is_standard(name: str, module: ModuleType) -> bool:
+    """Whether a module is the standard library's."""
+    return bootstrap.is_standard(name, origin_of(module))
+
+
 def origin_of(module: ModuleType) -> object:
     """Where a module comes from, if it says so: a file, as a rule."""
     return getattr(getattr(module, "__spec__", None), "origin", None) or getattr(

@@ -276,6 +276,19 @@ SOCKET_ATTRIBUTES: Final = (
     "connection",
 )
 
+# Words in the names of what per-user objects share on purpose: services' own books, what is set
+# once for all, and what belongs to a place and not to a person.
+SHARED_BY_DESIGN: Final = (
+    r"(^|_)(caches?|cached|memo|memoi[sz]ed|pools?|registry|registries|instances?|singletons?|metrics?"
+    r"|stats|statistics|counters?|counts?|limits?|limiters?|locks?|mutex|semaphores?|log|logs|loggers?"
+    r"|logging|traces?|tracing|tracers?|audit|debug|recent|config|configs?|configuration|settings?"
+    r"|options|flags?|features?|env|environment|constants?|defaults?|schemas?|templates?"
+    r"|queues?|outbox|bus|dispatch(er)?|subscribers?|subscriptions?|listeners?|handlers?|callbacks?"
+    r"|hooks?|middlewares?|plugins?|tools?|workers?|tasks?|jobs?|loop|clients?|connections?|sockets?"
+    r"|web_?sockets?|sessions|rooms?|groups?|channels?|topics?|members?|documents?|docs?|boards?"
+    r"|games?|lobby|lobbies|presence|online|public|shared|global|globals|common|catalog(ue)?|app)(_|$)"
+)
+
 # --- identity ----------------------------------------------------------------------------
 
 # Fields of a user object, a claims dict or a session, in order of preference -> kind.

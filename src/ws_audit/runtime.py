@@ -14,6 +14,7 @@ from __future__ import annotations
 import atexit
 import sys
 import time
+from types import ModuleType
 from typing import TYPE_CHECKING, Final
 
 from . import discovery
@@ -30,14 +31,17 @@ from .hooks.calls import CONNECTS, SENDS, SendHook
 from .hooks.factories import FactoryHook
 from .hooks.guard import FILES, Rewrite
 from .hooks.install import Installer
-from .hooks.instances import Created, CreateHook
+from .hooks.instances import Created, CreateHook, owner_of
 from .hooks.meter import Meter
 from .hooks.terms import Application, Hook, Switch
 from .identity import describe, find_cell, principal
 from .intents import Intents
 from .labels import Events, Managers
 from .model import CREATE, FACTORY, Creation
+from .modules import is_installed, is_standard, name_of
 from .payloads import Reader
+from .sharing.graph import Reader as GraphReader
+from .sharing.search import Search
 from .sink import Sink
 from .sites import application_site
 from .tables import Instances
@@ -46,7 +50,7 @@ from .transports.asgi import wrap
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FunctionType, ModuleType
+    from types import FunctionType
 
     from .factories import Factory
     from .facts.state import State
@@ -85,6 +89,7 @@ class Runtime:
         self.managers = Managers()
         self._factories, self._products = Managers(), Managers()
         self._no_managers: set[str] = set()
+        self._application: dict[str, bool] = {}  # modules whose classes were asked for
         self.events = Events(settings.payload_events)
         self.events.allow({event for table in settings.policy for event in table.events})
         self.reader = Reader(
@@ -122,6 +127,14 @@ class Runtime:
             block=settings.block if settings.mode == "block" else None,
         )
         self.intents.blocking = settings.mode == "block"
+        owners = GraphReader(
+            self.names.tell,
+            self._of_application,
+            lambda value: self._instances.find(value) is not None,
+            owner_of,
+        )
+        self.search = Search(self._instances, owners, self.sink.shared_state)
+        self.drain.spare = self._spare
         # Of the wrappers servers hold: it outlives patching and unpatching.
         self.serving = Switch(self._meter)
         self.installer = Installer(self._hook, Switch(self._meter), self.failed)
@@ -291,7 +304,7 @@ class Runtime:
 
                 self.outputs = Outputs(self, serving=serving)
                 self.sink.violations = self.outputs.violations
-                ways = [*self.outputs.all(), self.unjudged, self, self.state]
+                ways = [*self.outputs.all(), self.unjudged, self.search, self, self.state]
                 self.drain.outputs(ways, self._begun, self.start_outputs)
                 for line in self.outputs.notes:
                     self.say(line)
@@ -312,6 +325,30 @@ class Runtime:
         self._periodic(now_ns)
         if self.clues.found and not self.names.complete:
             self.names.read(NAMES_NS)
+
+    def _spare(self) -> bool:
+        """A slice of what can wait: what users' instances share. Needs the names in code."""
+        if not self.serving.on or not self.search.wanted:
+            return False
+        if self.names.complete:
+            self.search.step()
+        else:
+            self.names.read(NAMES_NS)
+        return True
+
+    def _of_application(self, name: str) -> bool:
+        """Whether a module of this name is the application's own."""
+        known = self._application.get(name)
+        if known is None:
+            module = sys.modules.get(name)
+            known = (
+                type(module) is ModuleType
+                and not is_standard(name, module)
+                and self.settings.takes(name_of(module), is_installed(module))
+            )
+            if len(self._application) < MAX_UNTAKEN:
+                self._application[name] = known
+        return known
 
     def disarm(self) -> None:
         """The kill switch: every class and function is as it was; open sinks pass through."""
@@ -426,6 +463,7 @@ class Runtime:
         self.intents.forget()
         self.sink.forget()
         self._instances.forget()
+        self.search.forget()
         self.clues.forget()
         self.unjudged.forget()
         self.state.forget()

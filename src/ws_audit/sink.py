@@ -374,6 +374,12 @@ class Sink:
         """One manager object was built, or handed out, for two users."""
         self._event("shared_instance", HYGIENE, first, site, other=second, manager=manager)
 
+    def shared_state(
+        self, first: Evidence, second: Evidence, severity: str, manager: str, site: str
+    ) -> None:
+        """Two users' instances reach one mutable object, and it has changed."""
+        self._event("shared_state", severity, first, site, other=second, manager=manager)
+
     def _event(
         self,
         rule: str,

@@ -11,6 +11,7 @@ stated, and never guess: what is ambiguous joins nothing.
 from __future__ import annotations
 
 import weakref
+from collections import deque
 from sys import getsizeof
 from typing import TYPE_CHECKING, Any, Final
 
@@ -163,6 +164,8 @@ class Instances:
         self._inherited: dict[int, Instance] = {}  # of the parent's, not seen here yet
         self._gone = gone
         self.made = 0  # instances whose constructor has returned; a lost update does no harm
+        # Those of one user, to be looked at in the drain: the newest, if it does not keep up.
+        self.owned: deque[Instance] = deque(maxlen=1_024)
 
     def find(self, instance: object) -> Instance | None:
         """The entry of this very object."""
@@ -176,8 +179,9 @@ class Instances:
         key = id(instance)
         known = self.find(instance)
         if known is not None:
-            if known.owner is None and not known.shared:
+            if known.owner is None and owner is not None and not known.shared:
                 known.owner = owner
+                self.owned.append(known)
             return KNOWN, known
         inherited = self._inherited.pop(key, None)
         if inherited is not None and inherited.ref() is instance:
@@ -208,6 +212,8 @@ class Instances:
         if first is not entry and first.ref() is instance:
             return KNOWN, first
         self._known[key] = entry
+        if entry.owner is not None:
+            self.owned.append(entry)
         return NEW, entry
 
     def live(self) -> list[object]:
@@ -225,3 +231,4 @@ class Instances:
         """After a fork: the child counts an instance when it sees it, and knows its owner then."""
         self._inherited = {**self._inherited, **self._known}
         self._known = {}
+        self.owned.clear()

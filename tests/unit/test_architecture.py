@@ -62,6 +62,8 @@ MAY: dict[str, frozenset[str]] = {
         "breaker": "",
         "control": "",
         "intents": "sites tables tally",
+        # what users' instances share
+        "sharing": "classify identity signs tables",
         # what doctor reads
         "facts": "classify identity intents signs",
         # the verdict
@@ -83,7 +85,8 @@ MAY: dict[str, frozenset[str]] = {
         "monitors": "incidents",
         # what joins them, and what begins it
         "runtime": "bindings breaker classify declarations discovery drain facts factories forks"
-        " hooks identity intents labels outputs payloads sink sites tables tally transports",
+        " hooks identity intents labels modules outputs payloads sharing sink sites tables tally"
+        " transports",
         "agent": "bootstrap classify control declared discovery facts factories forks modules proof"
         " runtime signs transports",
         "bootstrap": "agent witness",

@@ -202,8 +202,8 @@ def _told(finding: Finding) -> Attributes:
 
 
 def _recipient(delivery: Delivery) -> Evidence | None:
-    """Whose connection it was; of an object handed to two users, the second."""
-    if delivery.verdict.rule == "shared_instance":
+    """Whose connection it was; of an object that two users share, the second."""
+    if delivery.verdict.rule in ("shared_instance", "shared_state"):
         return delivery.evidence[0]
     return connection_of(delivery)
 

@@ -216,6 +216,10 @@ def summary(incident: dict[str, Any]) -> str:
         said = f"a connection was given to a second user {times}{where}"
     elif rule == "inbound_vs_connection":
         said = f"a client claimed to be someone else {times}"
+    elif rule == "shared_instance":
+        said = f"one object was built for, or handed to, two users {times}{where}"
+    elif rule == "shared_state":
+        said = f"two users' objects share something that changes{where}"
     else:
         what = "1 message" if events == 1 else f"{events} messages"
         said = f"{what} for one user went to another's connection{where}"
