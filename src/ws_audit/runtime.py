@@ -24,6 +24,7 @@ from .classify import Method, Target, event_names
 from .declarations import Declarations
 from .drain import Drain, ending
 from .facts.clues import Clues
+from .facts.learner import Learner
 from .facts.names import Names
 from .facts.unjudged import Unjudged
 from .forks import Undivided
@@ -108,7 +109,7 @@ class Runtime:
             self._new_class,
             self._shared,
         )
-        self.clues = Clues(lambda: application_site(self._included))
+        self.clues = Clues(lambda: application_site(self._included), thorough=settings.report != "")
         self.unjudged = Unjudged()
         self.names = Names(application_modules)
         self.declarations = Declarations(settings, self.tally, say)
@@ -135,6 +136,9 @@ class Runtime:
         )
         self.search = Search(self._instances, owners, self.sink.shared_state)
         self.drain.spare = self._spare
+        self.learner: Learner | None = None
+        if settings.report:  # doctor or learn has started this process
+            self.learner = self.sink.learner = Learner(self.names.tell, settings.payload_event)
         # Of the wrappers servers hold: it outlives patching and unpatching.
         self.serving = Switch(self._meter)
         self.installer = Installer(self._hook, Switch(self._meter), self.failed)
@@ -323,7 +327,7 @@ class Runtime:
         if self.breaker.tick():
             self.tally.add(("error", "breaker"))
         self._periodic(now_ns)
-        if self.clues.found and not self.names.complete:
+        if self._to_be_told and not self.names.complete:
             self.names.read(NAMES_NS)
 
     def _spare(self) -> bool:
@@ -401,10 +405,15 @@ class Runtime:
         """Some of the living instances of manager classes."""
         return self._instances.some(number)
 
+    @property
+    def _to_be_told(self) -> bool:
+        """Whether there are names of fields to tell, if they stand in code."""
+        return self.clues.found or self.learner is not None
+
     def last_facts(self) -> None:
         """What doctor reads, once more: the process may end now."""
         try:
-            if self.clues.found:
+            if self._to_be_told:
                 self.names.read()
             self.state.write(time.time_ns(), ended=True)
         except Exception as fault:
@@ -465,6 +474,8 @@ class Runtime:
         self._instances.forget()
         self.search.forget()
         self.clues.forget()
+        if self.learner is not None:
+            self.learner.forget()
         self.unjudged.forget()
         self.state.forget()
         self.applications = 0

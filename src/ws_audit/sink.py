@@ -78,6 +78,19 @@ class Clues(Protocol):
     def offer(self, connection: int, sort: str, path: str, value: object, kind: str) -> None: ...
 
 
+class Learner(Protocol):
+    """Counts what messages look like when all is well; see facts."""
+
+    def look(
+        self,
+        connection: Evidence | None,
+        content: object,
+        frame: Frame | None,
+        event: str,
+        verdict: Verdict,
+    ) -> None: ...
+
+
 class Violations(Protocol):
     """Where a violation goes at once, and where its outcome goes afterwards."""
 
@@ -120,6 +133,7 @@ class Sink:
         self._block = frozenset(block or BLOCKABLE)
         # Names by which applications speak of a connection: a framework's ids.
         self.handles: dict[str, tuple[Cell, dict[str, Any]]] = {}
+        self.learner: Learner | None = None  # if somebody asked for it
         self._connections = count(1)
         self._inherited = 0  # up to this number they are the parent's; see forget()
         self._open = 0
@@ -250,6 +264,8 @@ class Sink:
             self._failed("judge", fault)
             verdict = _INTERNAL
         self._tally.add(("delivery", cell.transport, manager, verdict.verdict, verdict.reason))
+        if self.learner is not None:
+            self._learn(evidence, content, frame, event, verdict)
         violated = verdict.verdict == VIOLATION
         site, trace_id, parent = "", 0, 0
         if violated:
@@ -321,6 +337,14 @@ class Sink:
         except Exception as fault:  # no reason to forget what was found
             self._failed("policy", fault)
             return evidence, verdict, None
+
+    def _learn(self, evidence: tuple[Evidence, ...], *known: Any) -> None:
+        try:
+            held = evidence[0] if evidence and evidence[0].name == "connection" else None
+            if self.learner is not None:
+                self.learner.look(held, *known)
+        except Exception as fault:
+            self._failed("sink", fault)
 
     def _unjudged(self, *known: Any) -> str:
         try:

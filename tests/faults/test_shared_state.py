@@ -13,15 +13,19 @@ import sys
 import time
 import weakref
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
 from tests.faults.harness import Agent, agent
 from tests.unit import suspicious
-from ws_audit.model import Delivery
 from ws_audit.sharing.search import SLICE_NS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ws_audit.model import Delivery
 
 HERE = sys.modules[__name__]
 
@@ -259,8 +263,8 @@ def test_whom_it_names_and_where(audited: Agent) -> None:
 
 
 def _line_of(start: str) -> int:
-    with open(__file__, encoding="utf-8") as file:
-        return next(number for number, line in enumerate(file, 1) if line.startswith(start))
+    lines = Path(__file__).read_text(encoding="utf-8").splitlines()
+    return next(number for number, line in enumerate(lines, 1) if line.startswith(start))
 
 
 def test_a_mutable_default(audited: Agent) -> None:
@@ -597,7 +601,7 @@ def test_nothing_is_kept(audited: Agent) -> None:
 
 def test_names_that_stand_in_no_code_are_not_told(audited: Agent) -> None:
     one, two = Emitter("ann"), Emitter("bob")
-    secret = "".join(("a", "nn", "_secret"))
+    secret = f"{one.user_id}_secret"
     one.__dict__[secret] = two.__dict__[secret] = []
     one.state = two.state = {secret: []}
     look(audited, 2)
@@ -617,7 +621,8 @@ def test_a_step_is_short_whatever_there_is(audited: Agent) -> None:
         one.state = huge
         one.buffer = tower
         one.body = [[text(0)] * 50 for _ in range(300)]
-    search, steps = audited.runtime.search, []
+    search = audited.runtime.search
+    steps: list[int] = []
     search.tick(time.time_ns())
     while search.wanted and len(steps) < 2_000:
         begun = time.perf_counter_ns()

@@ -49,8 +49,9 @@ _PLUMBING: Final = frozenset(
 class Clues:
     """Places that named somebody, by kind of delivery: how often seen, how often it agreed."""
 
-    def __init__(self, application_site: Callable[[], str]) -> None:
+    def __init__(self, application_site: Callable[[], str], *, thorough: bool = False) -> None:
         self._application_site = application_site
+        self._every = 1 if thorough else _EVERY  # somebody waits for the answer
         self._seen: dict[Kind, int] = {}
         self._places: dict[Kind, dict[Place, list[int]]] = {}
         self._looked: dict[Kind, int] = {}
@@ -82,7 +83,7 @@ class Clues:
                 kind = (OTHER, "", OTHER, reason)
             number = self._seen.get(kind, 0)
         self._seen[kind] = number + 1
-        if number >= _FIRST and number % _EVERY:
+        if number >= _FIRST and number % self._every:
             return ""
         self._look(kind, cell, scope, content, frame, evidence)
         return self._application_site() if frame is None else ""
@@ -155,7 +156,7 @@ class Clues:
 
     @staticmethod
     def _of_message(content: object, frame: Frame | None) -> Iterator[tuple[Place, Principal]]:
-        for path, who in _below(_message(content), 2):
+        for path, who in below(message_of(content), 2):
             yield ("field", path.removeprefix(".")), who
         while frame is not None:
             for path, who in frame.offered:
@@ -178,7 +179,7 @@ def _told(item: Evidence) -> str:
     return f"{item.source} ({item.principal.kind}, {item.principal.shape})"
 
 
-def _message(content: object) -> object:
+def message_of(content: object) -> object:
     """A message as a dict, as far as it is one."""
     if is_a(content, (str, bytes)):
         text: Any = content
@@ -203,10 +204,10 @@ def _named(value: object, kind: str, depth: int) -> Iterable[tuple[str, Principa
     direct = describe(value, kind)
     if direct:
         yield "", direct[0]
-    yield from _below(value, depth)
+    yield from below(value, depth)
 
 
-def _below(value: object, depth: int) -> Iterator[tuple[str, Principal]]:
+def below(value: object, depth: int) -> Iterator[tuple[str, Principal]]:
     """(path, who) of the fields of a dict or instance that could be somebody's identifier."""
     fields = fields_of(value)
     if fields is None:
@@ -222,5 +223,5 @@ def _below(value: object, depth: int) -> Iterator[tuple[str, Principal]]:
         if who is not None:
             yield f".{name}", who
         elif depth > 1:
-            for path, found in _below(inner, depth - 1):
+            for path, found in below(inner, depth - 1):
                 yield f".{name}{path}", found

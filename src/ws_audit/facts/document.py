@@ -103,6 +103,7 @@ def facts(
         "sources": [],
         "unjudged": [],
         "policies": [],
+        "learned": None,
     }
     if runtime is not None:
         document |= _of_runtime(runtime)
@@ -147,6 +148,7 @@ def _of_runtime(runtime: Runtime) -> dict[str, Any]:
         "sources": sorted(runtime.unjudged.sources),
         "unjudged": _unjudged(runtime),
         "policies": _policies(runtime, counts),
+        "learned": None if runtime.learner is None else runtime.learner.document(),
     }
 
 

@@ -318,7 +318,7 @@ def _next(value: object, step: Step) -> object:
         if type(value) not in (*_LISTS, tuple) or len(held) <= name:
             return None
         try:
-            return held[name]  # type: ignore[no-any-return]
+            return held[name]
         except IndexError:  # another thread was faster
             return None
     return _of_class(value, step)

@@ -22,6 +22,7 @@ COMMANDS: Final = {
     "run": "start a command with the agent switched on",
     "demo": "watch ten users, a seeded leak, and what the agent says of it",
     "doctor": "say whether the agent sees and can judge the messages, and what settles it",
+    "learn": "propose roles, connections and policies from clean traffic, for a person to review",
     "review": "tell from a trace directory who saw whose data",
 }
 

@@ -31,6 +31,7 @@ from .doctor_findings import PROBLEM, Finding, examine, unjudged
 from .doctor_report import text
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
 
 _RECENT_NS: Final = 600 * 1_000_000_000  # of processes that have ended: those of the last run
@@ -78,7 +79,9 @@ def main(options: argparse.Namespace) -> int:
         return 2
     if words:
         with tempfile.TemporaryDirectory(prefix="ws-audit-doctor-") as folder:
-            code = _run(words[1:], folder, options.format)
+            print(_RUNNING, file=sys.stderr)
+            # Machine-readable output is ours alone.
+            code = run_command("doctor", words[1:], folder, quiet=options.format == "json")
             if code is None:
                 return 2
             return _report(_processes(folder), options.format, _of_command(words[1:], code))
@@ -96,13 +99,24 @@ def _wrong(what: str) -> int:
 # --- a command --------------------------------------------------------------------------------
 
 
-def _run(words: list[str], folder: str, form: str) -> int | None:
-    """Run the command with the agent on and its facts in a folder; None if there is no such."""
-    print(
-        "ws-audit doctor: running the command with the agent on. Use the application as usual;"
-        " the report comes when the command ends (Ctrl-C for a server).",
-        file=sys.stderr,
-    )
+_RUNNING: Final = (
+    "ws-audit doctor: running the command with the agent on. Use the application as usual;"
+    " the report comes when the command ends (Ctrl-C for a server)."
+)
+
+
+def run_command(
+    name: str,
+    words: list[str],
+    folder: str,
+    *,
+    quiet: bool,
+    begun: Callable[[subprocess.Popen[bytes]], None] | None = None,
+) -> int | None:
+    """Run a command with the agent on and its facts in a folder; None if there is no such.
+
+    `quiet`: standard output is ours, its own goes to stderr. `begun` is told of the process.
+    """
     sys.stderr.flush()
     environment = {**os.environ, _ENABLED: "1", "WS_AUDIT_REPORT": folder}
     process: subprocess.Popen[bytes] | None = None
@@ -119,14 +133,13 @@ def _run(words: list[str], folder: str, form: str) -> int | None:
             typed = number in (signal.SIGINT, signal.SIGQUIT)
             restore[number] = signal.signal(number, _wait if typed else forward)
     try:
-        # Machine-readable output is ours alone.
-        process = subprocess.Popen(
-            words, env=environment, stdout=sys.stderr if form == "json" else None
-        )
+        process = subprocess.Popen(words, env=environment, stdout=sys.stderr if quiet else None)
+        if begun is not None:
+            begun(process)
         return process.wait()
     except (OSError, ValueError) as error:
         why = "command not found" if isinstance(error, FileNotFoundError) else str(error)
-        print(f"ws-audit doctor: {words[0]!r}: {why}", file=sys.stderr)
+        print(f"ws-audit {name}: {words[0]!r}: {why}", file=sys.stderr)
         return None
     finally:
         for number, handler in restore.items():
