@@ -64,8 +64,8 @@ class Proposal(NamedTuple):
     @property
     def active(self) -> bool:
         """Whether anything is proposed that is not commented out."""
-        lines = (line for entries in self.lists.values() for line in entries)
-        return any(one.active for one in (*lines, *self.tables))
+        lines = any(line.active for entries in self.lists.values() for line in entries)
+        return lines or any(table.active for table in self.tables)
 
 
 class _Sum:
