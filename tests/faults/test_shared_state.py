@@ -625,14 +625,28 @@ def test_a_step_is_short_whatever_there_is(audited: Agent) -> None:
     steps: list[int] = []
     search.tick(time.time_ns())
     while search.wanted and len(steps) < 2_000:
-        begun = time.perf_counter_ns()
+        begun = time.thread_time_ns()
         search.step()
-        steps.append(time.perf_counter_ns() - begun)
+        steps.append(time.thread_time_ns() - begun)
     assert not search.wanted
     steps.sort()
-    assert steps[len(steps) // 2] < 5 * SLICE_NS  # generous: the machine has other work
+    assert steps[len(steps) // 2] < 5 * SLICE_NS  # generous
     assert len(search._watches) <= 128
     assert len(search._index) <= 5_000
+
+
+def test_what_is_looked_at_is_bounded(audited: Agent) -> None:
+    reader = audited.runtime.search._reader
+    one = Emitter("ann")
+    one.buffer = [[[[]] * 1] for _ in range(16)]
+    one.state = {name: [[] for _ in range(16)] for name in FIELDS}
+    one.body = [[[] for _ in range(16)] for _ in range(16)]
+    one.memory = [[[] for _ in range(16)] for _ in range(16)]
+    for_ever = 2**63
+    found = reader.walk(one, for_ever)
+    assert 300 < len(found) <= 500
+    assert max(len(path) for path, _ in found) <= 4
+    assert reader.walk(one, 0) == []
 
 
 def test_it_stops_with_the_agent(audited: Agent) -> None:

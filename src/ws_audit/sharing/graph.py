@@ -36,6 +36,7 @@ _KEYS: Final = 64
 _ITEMS: Final = 16
 _ENDS: Final = 32  # of a long list both ends are compared
 _LOOK_INTO: Final = 8
+_NAMES: Final = 10_000
 
 _DICTS: Final = (dict, defaultdict, OrderedDict)
 _LISTS: Final = (list, deque)
@@ -92,6 +93,7 @@ class Reader:
         self._application = application
         self._manager = manager
         self._owner = owner
+        self._shared_names: dict[str, bool] = {}
         self.users: set[str] = set()  # the owners seen: as keys and elements they are labels
 
     # -- walking ----------------------------------------------------------------------------
@@ -108,7 +110,7 @@ class Reader:
                 if key in seen or (path and step.sort == NAMESPACE):
                     continue
                 seen.add(key)
-                if len(seen) > NODES or time.perf_counter_ns() > deadline_ns:
+                if len(seen) > NODES or time.thread_time_ns() > deadline_ns:
                     return found
                 below = (*path, step)
                 helper = self._helper(child)
@@ -152,31 +154,41 @@ class Reader:
             type(name) is str
             and name not in self.users
             and self._stands(name)
-            and _BY_DESIGN.search(words(name)) is None
+            and not self._by_name(name)
         )
+
+    def _by_name(self, name: str) -> bool:
+        """Whether a name says that what it names is shared on purpose."""
+        found = self._shared_names.get(name)
+        if found is None:
+            if len(self._shared_names) >= _NAMES:
+                self._shared_names.clear()
+            found = self._shared_names[name] = _BY_DESIGN.search(words(name)) is not None
+        return found
 
     def _of_class(
         self, value: object, kind: type, fields: dict[Any, Any]
     ) -> Iterator[tuple[Step, object]]:
         """Slots, and what all instances of a class share: its mutable attributes and defaults."""
-        hidden = set()
+        hidden: set[str] = set()
         for base in _mro(kind):
             if not self._ours(base):
                 continue
             where = class_name(base)
             for name, inner in _some(_namespace(base).items(), _FIELDS):
-                if name in hidden or name[:2] == "__" or _BY_DESIGN.search(words(name)):
+                sort = type(inner)
+                if sort is FunctionType:
+                    if inner.__defaults__ or inner.__kwdefaults__:
+                        for parameter, default in _defaults(inner):
+                            if type(default) in _MUTABLE and not self._by_name(parameter):
+                                yield Step(DEFAULT, parameter, f"{where}.{name}"), default
+                elif name in hidden or name in fields:
                     continue
-                hidden.add(name)
-                if type(inner) is MemberDescriptorType:
+                elif sort is MemberDescriptorType and not self._by_name(name):
                     yield Step(ATTRIBUTE, name), peek(value, name)
-                elif type(inner) in _MUTABLE and name not in fields:
+                elif sort in _MUTABLE and name[:2] != "__" and not self._by_name(name):
                     yield Step(CLASS, name, where), inner
-            for name, inner in _some(_namespace(base).items(), _FIELDS):
-                if type(inner) is FunctionType:
-                    for parameter, default in _defaults(inner):
-                        if type(default) in _MUTABLE and not _BY_DESIGN.search(words(parameter)):
-                            yield Step(DEFAULT, parameter, f"{where}.{name}"), default
+                hidden.add(name)
 
     # -- following ---------------------------------------------------------------------------
 

@@ -109,16 +109,18 @@ class Search:
         return bool(self._due or self._waiting or self._instances.owned)
 
     def step(self) -> None:
-        """Work for a slice at most."""
-        deadline = time.perf_counter_ns() + SLICE_NS
+        """Work for a slice at most: of this thread's time, whatever else the machine does."""
+        deadline = time.thread_time_ns() + SLICE_NS
         self._take()
-        while self._due and time.perf_counter_ns() < deadline:
+        if not self._due:
+            if self._waiting:
+                self._walk(self._waiting.popleft(), deadline)
+            return
+        while self._due and time.thread_time_ns() < deadline:
             key = self._due.popleft()
             watch = self._watches.get(key)
             if watch is not None and not self._look(watch):
                 del self._watches[key]
-        if self._waiting and time.perf_counter_ns() < deadline:
-            self._walk(self._waiting.popleft(), deadline)
 
     def _take(self) -> None:
         """Instances that were made since: to be looked at now and, in case, twice more."""
