@@ -20,6 +20,7 @@ from ws_audit.policy_tables import PolicyTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 NOTICE = {"type": "chat.message", "user_id": "bob", "room": "r1", "text": "hi"}
 PROBABLE = "payload_vs_connection:probable"
@@ -177,6 +178,17 @@ def test_a_function_that_is_not_there_is_told_and_excuses_nothing(
         assert one.verdicts() == ["payload_vs_connection:probable"]
         (line,) = (line for line in one.said if name in line)
         assert "nothing is excused by it" in line
+
+
+def test_a_module_that_ends_as_it_is_imported_ends_nothing_else(
+    function: Asked, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ends_at_once.py").write_text("raise SystemExit(3)")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with agent(policy=(ROOM._replace(membership="ends_at_once:members"),)) as one:
+        run(one, plain)
+        assert one.verdicts() == [PROBABLE]
+        assert any("there is none (SystemExit)" in line for line in one.said)
 
 
 def test_a_coroutine_function_is_refused(function: Asked) -> None:

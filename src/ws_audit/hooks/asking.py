@@ -76,10 +76,11 @@ class Asking:
                 found: Any = _module(module)
                 for step in path.split("."):
                     found = getattr(found, step)
-            except Exception as fault:
-                self._tell(name, f"there is none ({type(fault).__name__})")
+                plain = callable(found) and not iscoroutinefunction(found)
+            except (Exception, SystemExit) as fault:  # a script may end as it is imported
+                self._tell(name, f"there is none ({_name_of(type(fault))})")
                 continue
-            if not callable(found) or iscoroutinefunction(found):
+            if not plain:
                 self._tell(name, "expected a plain function, not a coroutine function or a value")
                 continue
             self._functions[name] = asked(found, functools.partial(self._failed, name))
