@@ -254,8 +254,8 @@ class _Look:
         # Methods no name tells: what they do is give a message to a socket.
         self.unnamed: tuple[Method, ...] = ()
         if self._sockets or base:
-            heard = {name for name in functions if base and _HANDLER.match(words(name))}
-            named = heard.union(method.name for method in methods)
+            heard = filter(_HANDLER.match, functions if base else ())
+            named = {method.name for method in methods}.union(heard)
             self.unnamed = tuple(_unnamed(cls, functions, self._signs, named))
         self._delivers = bool(self._kinds & {SEND, BROADCAST}) or bool(self.unnamed)
 
@@ -418,15 +418,15 @@ def own_methods(cls: type) -> Iterable[Method]:
             continue
         if name.startswith("__"):
             continue
-        function = plain_function(value)
-        if function is None:
+        if (function := plain_function(value)) is None:
             continue
         kind = method_kind(name)
         if kind is not None:
             yield Method(name, kind, parameters(kind, name, given(value, function)))
         elif _BIND_WITH_SOCKET.match(words(name)):
             meant = parameters(BIND, name, given(value, function))
-            if meant.socket is not None and meant.recipient is not None:
+            stream = not meant.room and _SUBSCRIBE.match(words(name))
+            if meant.recipient and (meant.socket or stream):
                 yield Method(name, BIND, meant)
 
 

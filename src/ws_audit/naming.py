@@ -139,7 +139,8 @@ BIND_METHOD: Final = (
     r"^_?(on_?|handle_)?(connect|register|attach|accept|bind)(_\w+)?$"
     r"|^_?add_(connection|web_?socket|socket|client|ws|user)$"
 )
-# Bind only if they take a socket: `join(websocket, user_id)`, but not `add(item)`.
+# Bind only if they take a socket: `join(websocket, user_id)`, but not `add(item)`. One that
+# subscribes a user to a stream has no socket to take.
 BIND_WITH_SOCKET: Final = r"^_?(join|add|subscribe|authenticate|login|open|attach_user)(_\w+)?$"
 RECEIVE_METHOD: Final = (
     r"^_?(on|handle|process|route|receive)_(message|incoming\w*|inbound\w*|client_message"

@@ -216,6 +216,18 @@ class Feed:
     def connect(self, user_id: str) -> list[Any]:
         return []
 
+    def subscribe(self, user_id: str) -> list[Any]:
+        return []
+
+    def subscribe_to(self, user_id: str, channel: str) -> list[Any]:
+        return []
+
+    def join(self, user_id: str) -> list[Any]:
+        return []
+
+    async def send_to_user(self, user_id: str, message: Any) -> None:
+        """Into the queue."""
+
 
 def test_a_manager_registers_the_user_of_the_request_that_calls_it(audited: Agent) -> None:
     audited.patch(Feed, connect="bind")
@@ -223,6 +235,22 @@ def test_a_manager_registers_the_user_of_the_request_that_calls_it(audited: Agen
     stream = Response(user=None)
     stream.serve(audited, event("bob"), before=lambda scope: feed.connect("alice"))
     assert audited.verdicts() == ["payload_vs_connection:probable"]
+
+
+@pytest.mark.parametrize(("method", "taken"), [("subscribe", True), ("join", False)])
+def test_who_subscribes_by_its_name(audited: Agent, method: str, taken: bool) -> None:
+    audited.patch(Feed)
+    stream = Response(user=None)
+    stream.serve(audited, event("bob"), before=lambda _: getattr(Feed(), method)("alice"))
+    verdict = "payload_vs_connection:probable" if taken else "unattributed:no_principal"
+    assert audited.verdicts() == [verdict]
+
+
+def test_a_channel_is_no_user(audited: Agent) -> None:
+    audited.patch(Feed)
+    stream = Response(user=None)
+    stream.serve(audited, event("bob"), before=lambda _: Feed().subscribe_to("alice", "news"))
+    assert audited.verdicts() == ["unattributed:no_principal"]
 
 
 def test_a_registration_never_speaks_against_what_is_known(audited: Agent) -> None:
