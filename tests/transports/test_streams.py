@@ -35,12 +35,15 @@ async def read(client: httpx.AsyncClient, user: str, path: str) -> tuple[bytes, 
     for block in raw.replace(b"\r\n", b"\n").split(b"\n\n"):
         fields = dict(line.partition(b": ")[::2] for line in block.split(b"\n") if line[:1] != b":")
         if b"data" in fields:
-            owner = json.loads(fields[b"data"])["user_id"]
+            data = json.loads(fields[b"data"])
+            owner = data.get("user_id") or data["text"].removeprefix("for ")
             got.append(Got(user, owner, fields[b"event"].decode()))
     return raw, got
 
 
-def drive(service: Service, path: str) -> tuple[dict[str, bytes], list[Got]]:
+def drive(
+    service: Service, path: str, tell: str = "/tell/{}/{}"
+) -> tuple[dict[str, bytes], list[Got]]:
     async def main() -> tuple[dict[str, bytes], list[Got]]:
         base = f"http://{HOST}:{service.port}"
         async with httpx.AsyncClient(base_url=base, timeout=20, trust_env=False) as client:
@@ -49,7 +52,7 @@ def drive(service: Service, path: str) -> tuple[dict[str, bytes], list[Got]]:
             for _ in range(5):
                 for user in USERS:
                     for kind in KINDS:
-                        await client.post(f"/tell/{user}/{kind}")
+                        await client.post(tell.format(user, kind))
             await client.post("/end")
             done = {user: await reader for user, reader in readers.items()}
         return {user: raw for user, (raw, _) in done.items()}, [
@@ -61,11 +64,22 @@ def drive(service: Service, path: str) -> tuple[dict[str, bytes], list[Got]]:
 
 @pytest.mark.parametrize("path", ["/stream", "/events/{}"])
 def test_a_leak_is_found_as_the_clients_saw_it(tmp_path: Path, path: str) -> None:
-    with serve(tmp_path, "streams:app", DEFECT="1") as service:
+    with serve(tmp_path, "streams:app", DEFECT="copy") as service:
         _, got = drive(service, path)
         assert len(got) == 5 * (9 + 2)
         assert_counted(service, "sse", got)
         assert_reviewed(service, got, "payload_vs_connection")
+
+
+def test_a_queued_event_that_names_nobody_is_its_callers(tmp_path: Path) -> None:
+    """The object that comes out of the queue says for whom it was put in."""
+    with serve(tmp_path, "streams:app", DEFECT="queue") as service:
+        _, got = drive(service, "/feed/{}", "/feed/{}/{}")
+        assert len(got) == 5 * (9 + 2 * 3)
+        assert_counted(service, "sse", got)
+        incident = assert_reviewed(service, got, "argument_vs_connection")
+    assert incident["sites"][0].startswith("streams:into_feed:")
+    assert incident["managers"] == ["streams:StreamHub"]
 
 
 def test_clean_streams_are_all_judged_and_the_same_bytes_as_without_the_agent(

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import ws_audit
 from tests.faults.harness import Agent, agent, told
 from ws_audit.identity import CELL_KEY
 from ws_audit.model import LIMIT
@@ -208,6 +209,14 @@ def test_a_refused_chunk_is_counted_with_its_outcome(audited: Agent) -> None:
         stream.serve(audited, event("bob"))
     assert [one.outcome for one in audited.frames()] == ["error"]
     assert audited.counted("closed") == {("sse",): 1}
+
+
+def test_a_refused_event_takes_those_with_it_that_leave_in_the_same_chunk() -> None:
+    with agent(mode="block") as audited:
+        with pytest.raises(ws_audit.IsolationViolation):
+            Response().serve(audited, event("alice") + event("bob"))
+        assert {one.size: one.outcome for one in audited.frames()} == {20: "error", 18: "refused"}
+        assert audited.counted("closed") == {("sse",): 1}
 
 
 class Feed:

@@ -31,6 +31,7 @@ INSIDE: Final = {
     "socketio.async_manager": "ws_audit.transports.socketio_emits",
     "socketio.async_namespace": "ws_audit.transports.socketio_emits",
     "socketio.async_server": "ws_audit.transports.socketio",
+    "sse_starlette.sse": "ws_audit.transports.sse_starlette",
     "starlette.websockets": "ws_audit.transports.starlette",
     "fastapi.dependencies.utils": "ws_audit.transports.fastapi",
     "fastapi.routing": "ws_audit.transports.fastapi",

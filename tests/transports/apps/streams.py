@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Server-sent events as teams write them: a hub with queues, and generators that format.
 
-`DEFECT` routes every third message of alice's to everybody else's queue as well.
+`DEFECT`: `copy` sends every third message of alice's to everybody else as well, `queue` puts
+hers into everybody's queue.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ class StreamHub:
         return self.queues.setdefault(user_id, asyncio.Queue())
 
     async def send_to_user(self, user_id: str, message: Any) -> None:
-        await self.queues[user_id].put(message)
+        for name, queue in self.queues.items():
+            if name == user_id or (DEFECT == "queue" and user_id == "alice"):
+                await queue.put(message)
 
 
 hub = StreamHub()
@@ -81,11 +84,29 @@ async def events(name: str, request: Request) -> EventSourceResponse:
     return EventSourceResponse(messages(), ping=1)
 
 
+@app.get("/feed/{name}")
+async def feed(name: str) -> EventSourceResponse:
+    """The events as they came out of the queue."""
+    queue = hub.connect(name)
+
+    async def messages() -> Any:
+        while (message := await queue.get()) is not None:
+            yield message
+
+    return EventSourceResponse(messages())
+
+
+@app.post("/feed/{name}/{kind}")
+async def into_feed(name: str, kind: str) -> None:
+    text = {"data": json.dumps({"text": f"for {name}"}), "event": kind}
+    await hub.send_to_user(name, text)
+
+
 @app.post("/tell/{name}/{kind}")
 async def tell(name: str, kind: str) -> dict[str, bool]:
     message = {"type": kind, "user_id": name, "text": "Grüße"}
     await hub.send_to_user(name, message)
-    if DEFECT and name == "alice" and kind == "agent_thinking":
+    if DEFECT == "copy" and name == "alice" and kind == "agent_thinking":
         for other in hub.queues:
             if other != name:
                 await hub.send_to_user(other, dict(message))
