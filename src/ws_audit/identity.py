@@ -225,12 +225,15 @@ class Cell:
 
     __slots__ = (
         "__weakref__",
+        "address",
         "aliases_of",
         "asked",
         "claimed",
+        "claims",
         "claims_read",
         "connection_id",
         "elsewhere",
+        "hands_round",
         "held",
         "inbound_dissents",
         "limited",
@@ -253,6 +256,9 @@ class Cell:
         self.user_seen: object = None  # the scope's user object at the last look
         self.asked = 0  # how often the declared accessor was, in vain; -1: it has answered
         self.aliases_of: Principal | None = None  # whose aliases the declared callable has told
+        self.address: frozenset[str] = frozenset()  # its parts, once somebody needed them
+        self.claims = 0  # resources its client was the first to name
+        self.hands_round = False  # its task has sent one message to several people: see behalf
         self.inbound_dissents = 0  # messages in which the client claimed to be someone else
 
     def __repr__(self) -> str:

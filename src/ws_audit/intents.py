@@ -21,6 +21,7 @@ from random import Random
 from time import perf_counter_ns, time_ns
 from typing import TYPE_CHECKING, Final
 
+from . import behalf
 from .model import (
     CANCELLED,
     ERROR,
@@ -38,7 +39,8 @@ from .tables import PendingPayloads
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .model import Principal
+    from .behalf import Behalf
+    from .model import Principal, Resource
     from .tally import Tally
 
 _WAIT_NS: Final = PendingPayloads.SECONDS * 1_000_000_000
@@ -68,6 +70,7 @@ class Intent:
     payloads: list[int] | None = None  # ids of the objects that are pending for it
     joined: set[int] | None = None  # other tasks whose delivery came by our variable
     parent: tuple[int, int, bool] = (0, 0, False)
+    behalf: Behalf | None = None  # for whom the calling task runs
 
     def __init__(self, kind: str, manager: str, function: str, site: Site) -> None:
         self.intent_id = next(_ids)
@@ -93,6 +96,7 @@ class Frame:
     over: Frame | None = None  # then: what was current when it went on
     # Who stood in parameters no rule knows, (path, who): seen now and then, see facts.
     offered: tuple[tuple[str, Principal], ...] = ()
+    resources: tuple[Resource, ...] = ()  # what the message is about, as the call has it
 
     def __init__(self, intent: Intent, above: Frame | None) -> None:
         self.intent = intent
@@ -184,6 +188,9 @@ class Intents:
             intent = Intent(kind, manager, function, caller(depth + 1))
             if self.parent is not None:
                 intent.parent = self.parent()
+            serving = behalf.current()
+            if serving is not None:
+                intent.behalf = serving
             frame = Frame(intent, None)
         _current.set(frame)
         return frame

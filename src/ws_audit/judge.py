@@ -18,6 +18,7 @@ from .identity import DIFFERENT, SAME, agree, compare
 from .model import (
     BROADCAST,
     CONFIRMED,
+    HYGIENE,
     INCOMPARABLE,
     MATCH,
     MEDIUM,
@@ -35,7 +36,13 @@ from .model import (
 )
 
 # The first of these that dissents names the violation; the others are its attributes.
-ORDER: Final = {"argument": 0, "payload": 1, "instance": 2}
+ORDER: Final = {
+    name: rank
+    for rank, name in enumerate(
+        ("canary", "argument", "payload", "instance", "resource", "context", "thread_as_user")
+    )
+}
+_WEIGHT: Final = {STRONG: 0, MEDIUM: 1, WEAK: 2}
 
 _MATCHED: Final = Verdict(MATCH)
 _NO_PRINCIPAL: Final = Verdict(UNATTRIBUTED, NO_PRINCIPAL)
@@ -43,7 +50,10 @@ _INCOMPARABLE: Final = Verdict(UNATTRIBUTED, INCOMPARABLE)
 _UNDECLARED: Final = Verdict(UNATTRIBUTED, UNDECLARED_BROADCAST)
 
 
-def judge(evidence: tuple[Evidence, ...], kind: str, note: str = "") -> Verdict:
+# One loop, because it runs over the evidence of every message.
+def judge(  # noqa: C901
+    evidence: tuple[Evidence, ...], kind: str, note: str = ""
+) -> Verdict:
     """Judge one delivery.
 
     `evidence` begins with whose connection it went to (if it does not, nobody knows) and
@@ -56,19 +66,31 @@ def judge(evidence: tuple[Evidence, ...], kind: str, note: str = "") -> Verdict:
     connection = evidence[0]
     attested = incomparable = False
     dissents: list[Evidence] = []
+    behalf: Evidence | None = None
+    no_user: Evidence | None = None
     who = connection.principal
     for item in evidence[1:]:
         # Principals are mostly one and the same object: that answers most of all questions.
         result = SAME if item.principal is who else agree(connection, item.principal)
-        if result == SAME:
-            if item.attests:
-                attested = True
+        if result == SAME and item.attests:
+            attested = True
+        elif item.name == "thread_as_user":
+            no_user = item  # whatever it agrees with
+        elif item.name == "context":
+            if result == DIFFERENT:
+                behalf = item
         elif result == DIFFERENT:
             dissents.append(item)
-        else:
+        elif result != SAME:
             incomparable = True
     if dissents:
         return _violation(connection, dissents, kind)
+    # That the task serves somebody else is no surprise if the message is known to be theirs, or
+    # goes to many.
+    if behalf is not None and not attested and kind != BROADCAST:
+        return _violation(connection, [behalf], kind)
+    if no_user is not None:
+        return Verdict(VIOLATION, "", no_user.name, HYGIENE, no_user)
     if attested:
         return _MATCHED
     if incomparable:
@@ -79,9 +101,11 @@ def judge(evidence: tuple[Evidence, ...], kind: str, note: str = "") -> Verdict:
 
 
 def _violation(connection: Evidence, dissents: list[Evidence], kind: str) -> Verdict:
-    dissents.sort(key=lambda item: ORDER[item.name])
+    dissents.sort(key=lambda item: (ORDER[item.name], _WEIGHT[item.strength]))
     first = dissents[0]
-    if kind == BROADCAST or connection.strength == WEAK:
+    if first.name == "canary":
+        return Verdict(VIOLATION, "", first.name, CONFIRMED, first)  # certain, whatever else
+    if kind == BROADCAST or WEAK in (connection.strength, first.strength):
         severity = SUSPECTED  # a cap: what a client controls, or nobody declared, never pages
     elif any(_corroborates(*pair) for pair in combinations(dissents, 2)):
         severity = CONFIRMED

@@ -81,7 +81,8 @@ class Principal(NamedTuple):
 class Evidence(NamedTuple):
     """One independent statement of who a message belongs to.
 
-    `name` is the evidence kind (connection, argument, payload, instance), `at` its capture
+    `name` is the evidence kind (connection, argument, payload, instance, resource, context,
+    canary, or thread_as_user for an id that stands for a user and is none), `at` its capture
     point, `source` where it was read: a parameter, payload path or scope key, never a value.
     `attests` is false where agreement proves nothing (an inner argument under a broadcast).
     `aliases` are other identifiers of the same person from the same source.
@@ -94,6 +95,18 @@ class Evidence(NamedTuple):
     strength: str
     attests: bool = True
     aliases: tuple[Principal, ...] = ()
+
+
+class Resource(NamedTuple):
+    """A resource a message or call names: what it is (a run, a thread) and its id.
+
+    `path` is where it was read. `joint`: several people may have it by nature, as a
+    conversation.
+    """
+
+    key: tuple[str, str]
+    path: str
+    joint: bool
 
 
 class Verdict(NamedTuple):

@@ -377,6 +377,22 @@ ACTOR_FIELDS: Final = (
 )
 # Words in an actor field that name no person: the user beside them is not the actor.
 NO_ACTORS: Final = frozenset({"agent", "ai", "assistant", "bot", "server", "system"})
+# Fields that name people a message speaks of, or calls: never whose it is.
+MENTION_FIELDS: Final = ("mentions", "mentioned_users", "mentioned_user_ids", "mentionedUsers")
+# Fields and parameters that name what a message belongs to: (what it is, whether several people
+# may have it by nature). A run is one person's; people talk with each other in a conversation.
+RESOURCES: Final[dict[str, tuple[str, bool]]] = {
+    "run_id": ("run", False),
+    "runId": ("run", False),
+    "thread_id": ("thread", True),
+    "threadId": ("thread", True),
+    "conversation_id": ("conversation", True),
+    "conversationId": ("conversation", True),
+    "session_id": ("session", True),
+    "sessionId": ("session", True),
+    "chat_id": ("chat", True),
+    "chatId": ("chat", True),
+}
 NESTED: Final = ("data", "payload")
 EVENT_FIELDS: Final = ("type", "event", "event_type", "message_type", "eventType")
 # What a client says of itself in a message.

@@ -12,21 +12,26 @@ of a message than the named fields.
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypedDict, Union
 
 import msgspec
 
 from . import naming
-from .identity import is_a, peek, principal
-from .model import CONTENT, LIMIT, OPAQUE, STRONG, UNREADABLE, Evidence, Principal
+from .identity import describe, is_a, peek, principal
+from .model import CONTENT, LIMIT, OPAQUE, STRONG, UNREADABLE, Evidence, Principal, Resource
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_OWNER, _USER, _ACTOR, _EVENT, _CLAIM = 1, 2, 4, 8, 16
+_OWNER, _USER, _ACTOR, _EVENT, _CLAIM, _RESOURCE, _MENTION = 1, 2, 4, 8, 16, 32, 64
 _MAX_EVENT: Final = 64
 _NO_RANK: Final = 1_000
 _KNOWN: Final = 65_536
+_RESOURCES_KNOWN: Final = 4_096  # a field's: clients may name as many as they like
+_MENTIONS: Final = 50
+_LONGEST_ID: Final = 128
+_LONG_ID: Final = 20  # characters: a shorter word without a digit is "default", "general", ...
 _new: Final = tuple.__new__  # a named tuple without the detour over its Python constructor
 
 
@@ -37,7 +42,7 @@ class Reading(NamedTuple):
     which beside a room argument names the actor. `note` says why content gave nothing
     (opaque_payload, unreadable_payload, limit), "" if it was readable. `claims` is who the
     message says it is from or about, for inbound messages only. `actor` is whoever an actor
-    field names.
+    field names, `resources` what the message belongs to, `mentions` whom it speaks of.
     """
 
     owner: Evidence | None
@@ -46,6 +51,8 @@ class Reading(NamedTuple):
     note: str
     claims: Principal | None = None
     actor: Principal | None = None
+    resources: tuple[Resource, ...] = ()
+    mentions: tuple[Principal, ...] = ()
 
 
 _NOTHING: Final = Reading(None, False, "", "")
@@ -57,7 +64,7 @@ _LIMIT: Final = Reading(None, False, "", LIMIT)
 class _Field:
     """What one named field means: its roles, what kind of identifier it holds, what is below."""
 
-    __slots__ = ("below", "evidence", "kind", "path", "rank", "role")
+    __slots__ = ("below", "evidence", "kind", "path", "rank", "resources", "role", "steps")
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -67,6 +74,29 @@ class _Field:
         self.below: _Level | None = None
         # Text value -> payload evidence: the same few people appear again and again.
         self.evidence: dict[str, Evidence | None] = {}
+        self.resources: dict[str | int, Resource | None] = {}
+        self.steps: tuple[str, ...] = ()  # of a mention: below each element of the list
+
+    def resource(self, value: object) -> Resource | None:
+        """The resource an identifier in this field names; None of what is no identifier."""
+        if type(value) is not str and type(value) is not int:
+            return named(value, self.path)
+        try:
+            return self.resources[value]
+        except KeyError:
+            if len(self.resources) >= _RESOURCES_KNOWN:
+                self.resources.clear()
+            found = self.resources[value] = named(value, self.path)
+            return found
+
+    def mentions(self, value: object) -> list[Principal]:
+        """Whom a field that names people names: one, or a list of ids or user objects."""
+        found = []
+        for one in value[:_MENTIONS] if type(value) is list else (value,):
+            for step in self.steps:
+                one = peek(one, step)  # noqa: PLW2901
+            found += describe(one)[:1]
+        return found
 
     def owner(self, value: object) -> Evidence | None:
         """Payload evidence for an identifier in this field."""
@@ -83,6 +113,24 @@ class _Field:
     def _evidence(self, value: object) -> Evidence | None:
         who = principal(value, self.kind)
         return None if who is None else Evidence("payload", who, CONTENT, self.path, STRONG)
+
+
+def named(value: object, path: str) -> Resource | None:
+    """The resource an identifier names, by the name of its field or parameter."""
+    if type(value) is int:
+        text = str(value) if 0 <= value < 1 << 64 else ""
+    elif type(value) is str and len(value) <= _LONGEST_ID:
+        text = value
+    elif type(value) is getattr(sys.modules.get("uuid"), "UUID", None):
+        text = str(value)
+    else:
+        return None
+    # Everybody's "default" and "general" are not one and the same.
+    if not (text.isdigit() or len(text) >= _LONG_ID or any(map(str.isdigit, text))):
+        return None
+    name = path.rpartition(".")[2]
+    sort, joint = naming.RESOURCES.get(name, (name, False))
+    return Resource((sort, text), path, joint)
 
 
 _Level = dict[str, _Field]
@@ -145,7 +193,9 @@ class Places:
 class Reader:
     """Reads messages by a compiled set of field paths.
 
-    `owner`, `actor` and `event` are dotted paths from the settings (empty: the defaults);
+    `owner` and the others are dotted paths from the settings (empty: the defaults), of a
+    mention with "[]" after a list; a path that is a mention is nothing else. `parameters` are
+    the names that mean a resource as a parameter.
     `limit` is the size in bytes (characters for text) above which nothing is decoded.
     """
 
@@ -155,6 +205,8 @@ class Reader:
         actor: tuple[str, ...] = (),
         event: tuple[str, ...] = (),
         limit: int = 1_048_576,
+        mention: tuple[str, ...] = (),
+        resources: tuple[str, ...] = (),
     ) -> None:
         root: _Level = {}
         prefixes = ("", *(f"{name}." for name in naming.NESTED))
@@ -176,6 +228,20 @@ class Reader:
             _declare(root, name, _CLAIM)
         for rank, path in enumerate(event or naming.EVENT_FIELDS):
             _declare(root, path, _EVENT).rank = rank
+        for path in resources or [
+            prefix + name for prefix in prefixes for name in naming.RESOURCES
+        ]:
+            _declare(root, path, _RESOURCE)
+        self.parameters = frozenset(
+            path.rpartition(".")[2] for path in resources or naming.RESOURCES
+        )
+        for path in mention or [
+            prefix + name for prefix in prefixes for name in naming.MENTION_FIELDS
+        ]:
+            whole, _, below = path.partition("[]")
+            field = _declare(root, whole, _MENTION)
+            field.role = _MENTION
+            field.steps = tuple(below.split(".")[1:])
         self._root = root
         self.limit = limit
         self._decode = msgspec.json.Decoder(_shape(root, "Message")).decode
@@ -222,6 +288,8 @@ class Reader:
         claim: Principal | None = None
         actor = False
         author: Principal | None = None
+        resources: tuple[Resource, ...] = ()
+        mentions: tuple[Principal, ...] = ()
         event, rank = "", _NO_RANK
         below: list[tuple[dict[Any, Any], _Level]] = []
         level = self._root
@@ -241,9 +309,18 @@ class Reader:
                 elif role & _OWNER:
                     if owner is None:
                         owner = field.owner(value)
-                elif role & _ACTOR and (type(value) is not str or value not in naming.NO_ACTORS):
-                    actor = True
-                    author = author or principal(value)
+                elif role & _RESOURCE:
+                    # The same few again and again; only exact text may be hashed.
+                    resource = field.resources.get(value) if type(value) is str else None
+                    resource = resource or field.resource(value)
+                    if resource is not None:
+                        resources += (resource,)
+                elif role & _ACTOR:
+                    if type(value) is not str or value not in naming.NO_ACTORS:
+                        actor = True
+                        author = author or principal(value)
+                elif role & _MENTION:
+                    mentions += tuple(field.mentions(value))
                 if claims and role & _CLAIM and claim is None:
                     claim = principal(value)
                 if field.below is not None:
@@ -253,9 +330,11 @@ class Reader:
             if not below:
                 break
             fields, level = below.pop()
-        if owner is None and not actor:
-            return _new(Reading, (user, user is not None, event, "", claim, author))
-        return _new(Reading, (owner, False, event, "", claim, author))
+        soft = owner is None and not actor and user is not None
+        return _new(
+            Reading,
+            (user if soft else owner, soft, event, "", claim, author, resources, mentions),
+        )
 
     def _object(self, message: object, level: _Level) -> dict[Any, Any] | None:
         """The named fields of a model instance, read without running its code."""

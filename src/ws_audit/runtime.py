@@ -17,7 +17,7 @@ import time
 from types import ModuleType
 from typing import TYPE_CHECKING, Final
 
-from . import discovery
+from . import canaries, discovery
 from .bindings import Bindings
 from .breaker import Breaker
 from .classify import Method, Target, event_names
@@ -41,6 +41,7 @@ from .labels import Events, Managers
 from .model import CREATE, FACTORY, Creation
 from .modules import is_installed, is_standard, name_of
 from .payloads import Reader
+from .resources import Resources
 from .sharing.graph import Reader as GraphReader
 from .sharing.search import Search
 from .sink import Sink
@@ -48,6 +49,7 @@ from .sites import application_site
 from .tables import Instances
 from .tally import Tally
 from .transports.asgi import wrap
+from .witnesses import Witnesses
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,6 +100,8 @@ class Runtime:
             settings.payload_actor,
             settings.payload_event,
             settings.limits_payload_bytes,
+            settings.payload_mention,
+            settings.payload_resources,
         )
         self.intents = Intents(self.tally, self.drain.append, self.drain.start)
         self._instances = Instances(lambda manager: self.tally.add(("gone", manager)))
@@ -126,6 +130,10 @@ class Runtime:
             max_connections=settings.limits_connections,
             doubts=self.declarations.doubts,
             block=settings.block if settings.mode == "block" else None,
+            witnesses=Witnesses(
+                Resources(settings.limits_resources),
+                canaries.load(settings.canary_tokens_file, settings.limits_payload_bytes, say),
+            ),
         )
         self.intents.blocking = settings.mode == "block"
         owners = GraphReader(

@@ -23,7 +23,7 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import manager_tables, policy_tables
+from . import canary_tokens, manager_tables, policy_tables
 from .schema import BLOCKABLE
 from .wording import SECRET, bad, nearest, plain, unknown, unsupported
 
@@ -66,8 +66,11 @@ class Settings(NamedTuple):
     store_neighbours: int = 200
 
     limits_connections: int = 100_000
+    limits_resources: int = 100_000
     limits_payload_bytes: int = 1_048_576
     limits_cpu_share: float = 0.05  # 1: no circuit breaker
+
+    canary_tokens_file: str = ""  # its tokens are secrets and stay in it: read where needed
 
     push_log: bool = True
     push_webhook: str = ""
@@ -79,7 +82,9 @@ class Settings(NamedTuple):
 
     payload_owner: tuple[str, ...] = ()
     payload_actor: tuple[str, ...] = ()
+    payload_mention: tuple[str, ...] = ()
     payload_event: tuple[str, ...] = ()
+    payload_resources: tuple[str, ...] = ()
     payload_events: tuple[str, ...] = ()
 
     manager: tuple[ManagerTable, ...] = ()
@@ -150,7 +155,7 @@ def read(environ: Mapping[str, str], directory: str) -> tuple[Settings, list[str
     settings = _with_room(settings, given, problems)
     if settings.trace_dir and not settings.control_file:
         origins["control_file"] = "derived from trace_dir"
-    return _placed(settings, directory), problems, origins
+    return _with_tokens(_placed(settings, directory), origins, problems), problems, origins
 
 
 # --- what each key accepts ---------------------------------------------------------------
@@ -259,6 +264,10 @@ _SCOPE_PATHS = _list(
     '"scope.KEY" or "dependency:NAME", each with more names after dots',
 )
 _FIELD_PATHS = _list(r"[^\s.\[\]]+(\.[^\s.\[\]]+)*", 'dotted field paths, such as "data.user_id"')
+_MENTION_PATHS = _list(
+    r"[^\s.\[\]]+(\.[^\s.\[\]]+)*(\[\](\.[^\s.\[\]]+)*)?",
+    'dotted field paths, such as "mentions[]" or "mentions[].user_id"',
+)
 _EVENT_NAMES = _list(r"\S(.*\S)?", "event names")
 
 _KEYS: dict[str, _Kind] = {
@@ -278,8 +287,10 @@ _KEYS: dict[str, _Kind] = {
     "store.max_age_days": _whole(1, 36_500),
     "store.neighbours": _whole(0, 100_000),
     "limits.connections": _whole(1),
+    "limits.resources": _whole(2),  # what the server says, and what clients say
     "limits.payload_bytes": _whole(1),
     "limits.cpu_share": _Kind(_share, "a number above 0, at most 1"),
+    "canary.tokens_file": _PATH,
     "push.log": _Kind(_flag, "true or false"),
     "push.webhook": _Kind(_webhook, "a URL that begins with http:// or https://"),
     "identity.connection": _SCOPE_PATHS,
@@ -288,7 +299,9 @@ _KEYS: dict[str, _Kind] = {
     "identity.aliases": _CALLABLE,
     "payload.owner": _FIELD_PATHS,
     "payload.actor": _FIELD_PATHS,
+    "payload.mention": _MENTION_PATHS,
     "payload.event": _FIELD_PATHS,
+    "payload.resources": _FIELD_PATHS,
     "payload.events": _EVENT_NAMES,
     "manager": _Kind(_tables, "tables, each begun with [[manager]]"),
     "policy": _Kind(_tables, "tables, each begun with [[policy]]"),
@@ -299,13 +312,9 @@ _KEYS: dict[str, _Kind] = {
 _LATER = frozenset(
     {
         "store.events",
-        "limits.resources",
         "limits.runs",
         "selftest",
-        "canary",
         "inventory",
-        "payload.mention",
-        "payload.resources",
         "sequence",
     }
 )
@@ -324,7 +333,7 @@ _ENABLED, _CONFIG = "WS_AUDIT_ENABLED", "WS_AUDIT_CONFIG"
 _OUR_TESTS = "WS_AUDIT_TEST_"  # variables of the agent's own test suite
 
 _ENVIRONMENT_ONLY = frozenset({"hash_key", "report"})  # files get committed, or used again
-_LISTS = (_GLOBS, _SCOPE_PATHS, _FIELD_PATHS, _EVENT_NAMES)
+_LISTS = (_GLOBS, _SCOPE_PATHS, _FIELD_PATHS, _MENTION_PATHS, _EVENT_NAMES)
 _TABLES = frozenset(key.partition(".")[0] for key in _KEYS if "." in key)
 _YES = ("1", "true", "yes", "on")
 _NO = ("", "0", "false", "no", "off")
@@ -455,8 +464,29 @@ def _placed(settings: Settings, directory: str) -> Settings:
     control = absolute(settings.control_file)
     if trace_dir and not control:
         control = os.path.join(trace_dir, "control")
-    report = absolute(settings.report)
-    return settings._replace(trace_dir=trace_dir, control_file=control, report=report)
+    return settings._replace(
+        trace_dir=trace_dir,
+        control_file=control,
+        report=absolute(settings.report),
+        canary_tokens_file=absolute(settings.canary_tokens_file),
+    )
+
+
+def _with_tokens(settings: Settings, origins: Mapping[str, str], problems: list[str]) -> Settings:
+    """A file of canary tokens that cannot be used is none."""
+    path = settings.canary_tokens_file
+    if path:
+        key = "canary.tokens_file"
+        try:
+            canary_tokens.read(path)
+        except OSError as error:
+            expected = f"{canary_tokens.EXPECTED}; it cannot be read: {error.strerror}"
+        except (ValueError, RecursionError):
+            expected = canary_tokens.EXPECTED
+        else:
+            return settings
+        problems.append(bad(key, path, origins[key], expected))
+    return settings._replace(canary_tokens_file="")
 
 
 @functools.lru_cache(maxsize=8)

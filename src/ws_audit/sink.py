@@ -15,11 +15,13 @@ from itertools import count
 from time import time_ns
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from . import behalf
 from .excuses import Doubts, Told
 from .identity import DIFFERENT, Cell, agree
 from .judge import judge
 from .model import (
     ACCEPT,
+    BROADCAST,
     CANCELLED,
     CONFIRMED,
     ERROR,
@@ -47,6 +49,7 @@ from .model import (
 )
 from .naming import RECIPIENTS
 from .schema import BLOCKABLE
+from .witnesses import Witnesses, collect, gather
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,6 +57,7 @@ if TYPE_CHECKING:
     from .bindings import Bindings
     from .intents import Frame, Intents
     from .labels import Events
+    from .model import Resource
     from .payloads import Reader
     from .tally import Tally
 
@@ -115,9 +119,12 @@ class Sink:
         max_connections: int = 100_000,
         doubts: Doubts | None = None,
         block: tuple[str, ...] | None = None,
+        witnesses: Witnesses | None = None,
     ) -> None:
+        self.reader = reader
         self._read = reader.read
         self.payload_bytes = reader.limit  # nothing larger is looked at
+        self._witnesses = witnesses or Witnesses()
         self._intents = intents
         self._tally = tally
         self._events = events
@@ -146,6 +153,7 @@ class Sink:
         """A connection was taken by a server: its new cell."""
         cell = Cell(0, transport)
         self.opened(cell)
+        behalf.begin(cell)
         return cell
 
     def opened(self, cell: Cell) -> None:
@@ -157,6 +165,8 @@ class Sink:
 
     def close(self, cell: Cell) -> None:
         """The connection has ended."""
+        behalf.end(cell)
+        cell.user_seen = None  # tasks that go on keep the cell, and must keep nothing else
         if cell.connection_id > self._inherited:
             self._tally.add(("closed", cell.transport))
             self._open -= 1
@@ -210,9 +220,14 @@ class Sink:
         ):
             self._event("rebound_connection", PROBABLE, dissent, site, cell=cell)
 
+    def claim(self, cell: Cell, named: tuple[Resource, ...]) -> None:
+        """A client names resources, or chose the address that does."""
+        if cell.held is not None and named:
+            self._witnesses.claim(cell, cell.held, named)
+
     # -- messages -----------------------------------------------------------------------------
 
-    def outbound(  # noqa: C901, PLR0912  (one body, because it runs for every message)
+    def outbound(  # noqa: C901, PLR0912, PLR0915  (one body, because it runs for every message)
         self,
         cell: Cell,
         scope: dict[str, Any],
@@ -233,17 +248,21 @@ class Sink:
         try:
             frame = self._intents.join(content, carrier)
             connection = None if cell.limited else self.resolve(cell, scope)
-            owner, soft, named, note, _, actor = self._read(content)
+            reading = self._read(content)
+            owner, soft, named, note, _, actor, belongs, _ = reading
+            room = False
             named = event_name or named
             collected: list[Evidence] = [] if connection is None else [connection]
             if frame is not None:
                 intent = frame.intent
                 kind, manager, function = intent.kind, intent.manager, intent.function
                 intent_id = intent.intent_id
-                room = _collect(frame, collected)
+                room = collect(frame, collected)
                 # Mostly the hook has read the same field of the same message already.
                 if owner is not None and owner not in collected and not (room and soft):
                     collected.append(owner)
+                if frame.resources != belongs:
+                    belongs = gather(frame, belongs)
                 event = intent.event
                 if event == NONE and named:
                     event = intent.event = self._events.label(named)
@@ -252,14 +271,24 @@ class Sink:
                     collected.append(owner)
                 if named:
                     event = self._events.label(named)
+            round_ = room or kind == BROADCAST
+            said = None
+            if connection is not None:
+                said = self._witnesses.ask(collected, reading, belongs, content, frame, round_)
             evidence = tuple(collected)
             verdict = _LIMIT if cell.limited else judge(evidence, kind, note)
             if self._tenants is not None and verdict.verdict == MATCH:
                 evidence = self._tenants.told(evidence, content)
                 verdict = judge(evidence, kind, note)
             if verdict.verdict != MATCH and not cell.limited:
+                # Where somebody speaks, the task that sends may well be theirs.
+                if connection is not None and actor is None and not round_:
+                    evidence = self._witnesses.with_context(evidence, reading, frame)
+                    verdict = judge(evidence, kind, note)
                 told = Told(cell, content, frame, named, now, kind, note, actor)
                 evidence, verdict, inputs = self._again(evidence, verdict, told)
+            if said is not None and connection is not None and verdict.verdict == MATCH:
+                self._witnesses.learn(belongs, connection, said, cell, scope)
         except Exception as fault:
             self._failed("judge", fault)
             verdict = _INTERNAL
@@ -363,11 +392,16 @@ class Sink:
         self._append(delivery)
 
     def inbound(self, cell: Cell, scope: dict[str, Any], content: object) -> None:
-        """A message came in: does the client claim to be someone else?"""
+        """A message came in: does the client claim to be someone else, and what does it name?"""
         connection = self.resolve(cell, scope)
+        serving = behalf.begin(cell)
         if connection is None or connection.strength == WEAK:
             return
-        claims = self._read(content, claims=True).claims
+        reading = self._read(content, claims=True)
+        if reading.resources:
+            serving.asked = frozenset(resource.key for resource in reading.resources)
+            self._witnesses.claim(cell, connection, reading.resources)
+        claims = reading.claims
         if claims is None or agree(connection, claims) != DIFFERENT:
             return
         if not self._doubts.differ(cell, claims):
@@ -455,18 +489,6 @@ class Sink:
                 self.violations.outcome(delivery)
         except Exception as fault:
             self._failed("violation", fault)
-
-
-def _collect(frame: Frame, evidence: list[Evidence]) -> bool:
-    """Gather what the hook calls around a delivery know; whether one of them named a room."""
-    room = frame.room
-    step: Frame | None = frame
-    while step is not None:
-        evidence.extend(step.evidence)
-        if step.soft is not None and not room:
-            evidence.append(step.soft)
-        step = step.above
-    return room
 
 
 def _outcome(error: BaseException | None) -> str:

@@ -249,6 +249,9 @@ class Socket:
     def take(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         self.scope, self._receive, self._send = scope, receive, send
 
+    async def accept(self) -> None:
+        await self._send({"type": "websocket.accept"})
+
     async def send_text(self, text: str) -> None:
         await self._send({"type": "websocket.send", "text": text})
 

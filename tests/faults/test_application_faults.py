@@ -407,6 +407,8 @@ def test_nothing_of_ours_is_left_in_the_context(audited: Agent) -> None:
             for var, value in contextvars.copy_context().items()
             if "ws_audit" in var.name
         }
+        serving = ours.pop("ws_audit_behalf")  # whom the task serves, until the connection ends
+        assert serving.cell is one.cell
         assert set(ours.values()) <= {None}
 
     audited.serve(handler, Socket())

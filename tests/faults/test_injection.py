@@ -274,7 +274,7 @@ JUDGING = [
     ((payloads.Reader, "_text"), FRAMES),
     ((payloads.Reader, "_fields"), None),
     ((Events, "label"), None),
-    ((sink, "_collect"), None),
+    ((sink, "collect"), None),
     ((PendingPayloads, "find"), None),
 ]
 

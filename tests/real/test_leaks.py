@@ -23,8 +23,9 @@ SEEDED = {
     "stale_route": ("confirmed", {"agent_chat.emitter"}, "argument_vs_connection"),
     "fanout_bug": ("confirmed", {"agent_chat.emitter"}, "argument_vs_connection"),
     "shared_emitter": ("probable", {"agent_chat.emitter"}, "payload_vs_connection"),
-    "queue_mixup": ("probable", {"agent_chat.emitter"}, "payload_vs_connection"),
-    "last_socket": ("probable", {"agent_chat.usage"}, "payload_vs_connection"),
+    # The payload's owner and, by another way, whose run it is.
+    "queue_mixup": ("confirmed", {"agent_chat.emitter"}, "payload_vs_connection"),
+    "last_socket": ("confirmed", {"agent_chat.usage"}, "payload_vs_connection"),
 }
 
 

@@ -29,6 +29,7 @@ PUBLISHED = REPOSITORY.parent / "shared" / "contract"
 # Open to all, and importing nothing of ours but each other's like.
 WORDS = frozenset(
     {"model", "schema", "naming", "settings", "wording", "manager_tables", "policy_tables"}
+    | {"canary_tokens"}
 )
 
 # Room -> the rooms it may import besides WORDS and itself. A folder is one room.
@@ -43,6 +44,7 @@ MAY: dict[str, frozenset[str]] = {
         "wording": "",
         "manager_tables": "",
         "policy_tables": "",
+        "canary_tokens": "",
         # what is known of people, messages, classes and places
         "identity": "",
         "bindings": "identity",
@@ -61,7 +63,11 @@ MAY: dict[str, frozenset[str]] = {
         "forks": "",
         "breaker": "",
         "control": "",
-        "intents": "sites tables tally",
+        "intents": "behalf sites tables tally",
+        "behalf": "identity",
+        "resources": "identity",
+        "canaries": "identity",
+        "witnesses": "behalf canaries identity resources",
         # what users' instances share
         "sharing": "classify identity signs tables",
         # what doctor reads
@@ -72,10 +78,10 @@ MAY: dict[str, frozenset[str]] = {
         "excuses": "identity intents judge payloads policy tally",
         "declarations": "excuses hooks payloads policy tally",
         # hooks and transports push facts down to the sink; they alone touch the application
-        "sink": "bindings excuses identity intents judge labels payloads tally",
+        "sink": "behalf bindings excuses identity intents judge labels payloads tally witnesses",
         "hooks": "classify excuses identity intents labels modules payloads signs sink sites tables"
         " tally",
-        "transports": "hooks identity intents sink",
+        "transports": "behalf hooks identity intents sink",
         # records go out
         "drain": "tally",
         "incidents": "",
@@ -84,9 +90,9 @@ MAY: dict[str, frozenset[str]] = {
         "outputs": "forks identity incidents intents review tally",
         "monitors": "incidents",
         # what joins them, and what begins it
-        "runtime": "bindings breaker classify declarations discovery drain facts factories forks"
-        " hooks identity intents labels modules outputs payloads sharing sink sites tables tally"
-        " transports",
+        "runtime": "bindings breaker canaries classify declarations discovery drain facts factories"
+        " forks hooks identity intents labels modules outputs payloads resources sharing sink sites"
+        " tables tally transports witnesses",
         "agent": "bootstrap classify control declared discovery facts factories forks modules proof"
         " runtime signs transports",
         "bootstrap": "agent witness",

@@ -18,6 +18,8 @@ from ws_audit.model import (
     CONFIRMED,
     CONSTRUCT,
     CONTENT,
+    HYGIENE,
+    INBOUND,
     MATCH,
     MEDIUM,
     NONE,
@@ -57,6 +59,23 @@ def payload(user: object, kind: str = "id") -> Evidence:
 
 def instance(user: object, kind: str = "id") -> Evidence:
     return Evidence("instance", who(user, kind), CONSTRUCT, "user_id", STRONG)
+
+
+def resource(user: object, *, strength: str = MEDIUM) -> Evidence:
+    at = CALL if strength == MEDIUM else INBOUND
+    return Evidence("resource", who(user), at, "run_id", strength, strength == MEDIUM)
+
+
+def context(user: object) -> Evidence:
+    return Evidence("context", who(user), CALL, "task", WEAK, attests=False)
+
+
+def canary(user: object) -> Evidence:
+    return Evidence("canary", who(user), CONTENT, "token", STRONG, attests=False)
+
+
+def thread(user: object) -> Evidence:
+    return Evidence("thread_as_user", who(user), CALL, "argument:x", WEAK, attests=False)
 
 
 def told(verdict: Verdict) -> str:
@@ -171,6 +190,133 @@ TABLE = [
     ),
     ("a broadcast with an owner that agrees", (connection(A), payload(A)), BROADCAST, MATCH),
     ("a broadcast of which nothing is known", (connection(A),), BROADCAST, "undeclared_broadcast"),
+    # whose run it is
+    ("a run that is theirs", (connection(A), resource(A)), SEND, MATCH),
+    (
+        "a run of somebody else",
+        (connection(A), resource(B)),
+        SEND,
+        "resource_vs_connection:probable",
+    ),
+    (
+        "a run somebody else named first",
+        (connection(A), resource(B, strength=WEAK)),
+        SEND,
+        "resource_vs_connection:suspected",
+    ),
+    (
+        "that a client named it first proves nothing",
+        (connection(A), resource(A, strength=WEAK)),
+        SEND,
+        "no_evidence",
+    ),
+    (
+        "the run against an argument that agrees",
+        (connection(A), argument(A), resource(B)),
+        SEND,
+        "resource_vs_connection:probable",
+    ),
+    (
+        "a strong dissent and the run's",
+        (connection(A), payload(B), resource(B)),
+        SEND,
+        "payload_vs_connection:confirmed",
+    ),
+    (
+        "a strong dissent and the run's, from one capture point",
+        (connection(A), argument(B), resource(B)),
+        SEND,
+        "argument_vs_connection:probable",
+    ),
+    (
+        "a strong dissent and the run's, that name two others",
+        (connection(A), payload(B), resource(C)),
+        SEND,
+        "payload_vs_connection:probable",
+    ),
+    (
+        "a strong dissent and what a client said",
+        (connection(A), payload(B), resource(B, strength=WEAK)),
+        SEND,
+        "payload_vs_connection:probable",
+    ),
+    (
+        "of two runs the better known one counts",
+        (connection(A), resource(C, strength=WEAK), resource(B)),
+        SEND,
+        "resource_vs_connection:probable",
+    ),
+    (
+        "somebody else's run in a broadcast",
+        (connection(A), resource(B)),
+        BROADCAST,
+        "resource_vs_connection:suspected",
+    ),
+    # for whom the task runs
+    (
+        "a task for somebody else",
+        (connection(A), context(B)),
+        SEND,
+        "context_vs_connection:suspected",
+    ),
+    (
+        "... that no call joined",
+        (connection(A), context(B)),
+        NONE,
+        "context_vs_connection:suspected",
+    ),
+    ("a task for them proves nothing", (connection(A), context(A)), SEND, "no_evidence"),
+    ("one speaks to another", (connection(A), argument(A), context(B)), SEND, MATCH),
+    ("one speaks to all", (connection(A), context(B)), BROADCAST, "undeclared_broadcast"),
+    (
+        "a task raises nothing",
+        (connection(A), payload(B), context(B)),
+        SEND,
+        "payload_vs_connection:probable",
+    ),
+    (
+        "a task whose user cannot be compared",
+        (connection("auth0|abc"), context(17)),
+        SEND,
+        "no_evidence",
+    ),
+    # canaries
+    ("a token", (connection(A), canary(B)), SEND, "canary:confirmed"),
+    ("a token in a broadcast", (connection(A), canary(B)), BROADCAST, "canary:confirmed"),
+    (
+        "a token for a claimed user",
+        (connection(A, strength=WEAK), canary(B)),
+        NONE,
+        "canary:confirmed",
+    ),
+    (
+        "a token in a message everything else says is theirs",
+        (connection(A), argument(A), payload(A), instance(A), resource(A), canary(B)),
+        SEND,
+        "canary:confirmed",
+    ),
+    ("a token before all else", (connection(A), argument(C), canary(B)), SEND, "canary:confirmed"),
+    ("a token of nobody comparable", (connection("auth0|abc"), canary(17)), SEND, "incomparable"),
+    ("a token to nobody known", (canary(B),), SEND, "no_principal"),
+    # a thread's id for a user
+    (
+        "a thread for a user",
+        (connection(A), argument(A), thread(A)),
+        SEND,
+        "thread_as_user:hygiene",
+    ),
+    (
+        "a thread for a user, and a leak",
+        (connection(A), payload(B), thread(A)),
+        SEND,
+        "payload_vs_connection:probable",
+    ),
+    (
+        "a thread for a user, in another's task",
+        (connection(A), context(B), thread(A)),
+        SEND,
+        "context_vs_connection:suspected",
+    ),
     # nothing to go by
     ("nobody knows whose connection", (argument(A), payload(A)), SEND, "no_principal"),
     ("nothing at all", (), SEND, "no_principal"),
@@ -250,7 +396,6 @@ def test_a_violation_names_what_decided_it() -> None:
 
 
 def test_a_resource_alone_confirms_nothing_but_confirms_a_strong_dissent() -> None:
-    """Medium evidence comes with the next version; the arithmetic is settled already."""
     medium = instance(B)._replace(strength=MEDIUM)
     assert judge((connection(A), payload(B), medium), SEND).severity == CONFIRMED
     weak = instance(B)._replace(strength=WEAK)
@@ -273,7 +418,9 @@ def test_tenants_tell_people_with_one_id_apart() -> None:
 
 people = st.sampled_from([A, B, C, 17, 18, "auth0|abc", "a@x.org"])
 pieces = st.builds(
-    lambda make, user: make(user), st.sampled_from([argument, payload, instance]), people
+    lambda make, user: make(user),
+    st.sampled_from([argument, payload, instance, resource, context, canary, thread]),
+    people,
 )
 connections = st.builds(
     lambda user, strength: connection(user, strength=strength),
@@ -291,7 +438,8 @@ def test_every_verdict_is_one_the_contract_knows(
     if verdict.verdict == VIOLATION:
         assert verdict.severity in PERMITTED[verdict.rule]
         assert verdict.dissent in evidence
-        assert agree(held, verdict.dissent.principal) == DIFFERENT
+        if verdict.rule != "thread_as_user":
+            assert agree(held, verdict.dissent.principal) == DIFFERENT
     elif verdict.verdict == UNATTRIBUTED:
         assert verdict.reason in REASONS
     else:
@@ -312,10 +460,21 @@ def test_the_order_in_which_evidence_was_met_decides_nothing(
 
 @given(connections, st.lists(pieces, min_size=1, max_size=5), kinds)
 def test_a_dissent_is_never_outvoted(held: Evidence, evidence: list[Evidence], kind: str) -> None:
-    """However much agrees: one piece that names somebody else is a violation."""
-    dissents = [one for one in evidence if agree(held, one.principal) == DIFFERENT]
+    """However much agrees: one piece that names somebody else is a violation.
+
+    Save the weakest: for whom a task runs counts only where nothing says whose the message is.
+    """
+    others = [one for one in evidence if one.name not in ("context", "thread_as_user")]
+    dissents = [one for one in others if agree(held, one.principal) == DIFFERENT]
     verdict = judge((held, *evidence), kind)
-    assert (verdict.verdict == VIOLATION) == bool(dissents)
+    if dissents:
+        assert verdict.verdict == VIOLATION
+        assert verdict.dissent in dissents
+    elif len(others) == len(evidence):
+        assert verdict.verdict != VIOLATION
+    elif verdict.rule == "context_vs_connection":
+        assert kind != BROADCAST
+        assert not any(one.attests and agree(held, one.principal) == SAME for one in evidence)
 
 
 @given(connections, st.lists(pieces, max_size=5), kinds)
@@ -331,7 +490,7 @@ def test_what_a_client_claims_never_pages(
     user: object, evidence: list[Evidence], kind: str
 ) -> None:
     verdict = judge((connection(user, strength=WEAK), *evidence), kind)
-    assert verdict.severity in ("", SUSPECTED)
+    assert verdict.severity in ("", SUSPECTED, HYGIENE) or verdict.rule == "canary"
 
 
 def test_the_same_record_is_judged_the_same_again() -> None:

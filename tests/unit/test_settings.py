@@ -23,6 +23,8 @@ from ws_audit.settings import _KEYS, _LATER, _VARIABLES, Address, Settings, enab
 REPOSITORY = Path(__file__).parents[2]
 EXAMPLE = CONTRACT / "ws-audit.example.toml"
 
+TOKENS = Path(__file__).parent / "canary_tokens.json"
+
 # key -> default, the value as TOML, what becomes of it.
 KEYS: dict[str, tuple[object, str, object]] = {
     "mode": ("observe", '"block"', "block"),
@@ -37,8 +39,10 @@ KEYS: dict[str, tuple[object, str, object]] = {
     "store.max_age_days": (30, "1", 1),
     "store.neighbours": (200, "0", 0),
     "limits.connections": (100_000, "7", 7),
+    "limits.resources": (100_000, "7", 7),
     "limits.payload_bytes": (1_048_576, "7", 7),
     "limits.cpu_share": (0.05, "1", 1.0),
+    "canary.tokens_file": ("", f"'{TOKENS}'", str(TOKENS)),
     "push.log": (True, "false", False),
     "push.webhook": ("", '"https://hook.example/x"', "https://hook.example/x"),
     "identity.connection": (
@@ -51,7 +55,13 @@ KEYS: dict[str, tuple[object, str, object]] = {
     "identity.aliases": ("", '"app:Users.aliases"', "app:Users.aliases"),
     "payload.owner": ((), '["user_id", "data.user_id"]', ("user_id", "data.user_id")),
     "payload.actor": ((), '["from"]', ("from",)),
+    "payload.mention": (
+        (),
+        '["to", "mentions[]", "data.mentions[].user.id"]',
+        ("to", "mentions[]", "data.mentions[].user.id"),
+    ),
     "payload.event": ((), '["type"]', ("type",)),
+    "payload.resources": ((), '["data.run_id"]', ("data.run_id",)),
     "payload.events": ((), '["agent started", "a.b"]', ("agent started", "a.b")),
     "manager": ((), '[{ class = "app.hub:Hub" }]', (ManagerTable(1, "app.hub", "Hub"),)),
     "policy": (
@@ -76,6 +86,7 @@ WHOLE = "a whole number from 1 to 1000000000000000"
 SIZE = "a whole number from 4096 to 1000000000000000"
 GLOBS = 'a list of patterns of dotted module names, such as "app.*"'
 SCOPE = 'a list of "scope.KEY" or "dependency:NAME", each with more names after dots'
+MENTIONS = 'a list of dotted field paths, such as "mentions[]" or "mentions[].user_id"'
 FIELDS = 'a list of dotted field paths, such as "data.user_id"'
 SHARE = "a number above 0, at most 1"
 TABLES = "tables, each begun with [[manager]]"
@@ -115,6 +126,8 @@ BAD = [
     ("limits.connections", "0", "0", WHOLE),
     ("limits.connections", "true", "true", WHOLE),
     ("limits.connections", '"many"', "'many'", WHOLE),
+    ("limits.resources", "1", "1", WHOLE.replace("1", "2", 1)),
+    ("canary.tokens_file", "[]", "[]", "a path"),
     ("limits.payload_bytes", f"0x{'f' * 6000}", "a value too long to show", WHOLE),
     ("limits.cpu_share", "0", "0", SHARE),
     ("limits.cpu_share", "-0.1", "-0.1", SHARE),
@@ -137,6 +150,9 @@ BAD = [
     ("identity.aliases", "[1]", "[1]", CALLABLE),
     ("payload.owner", '["members[].id"]', "['members[].id']", FIELDS),
     ("payload.actor", '["a..b"]', "['a..b']", FIELDS),
+    ("payload.mention", '["a[]b"]', "['a[]b']", MENTIONS),
+    ("payload.mention", '["[]"]', "['[]']", MENTIONS),
+    ("payload.resources", '["runs[].id"]', "['runs[].id']", FIELDS),
     ("payload.event", "{}", "{}", FIELDS),
     ("payload.events", '[" "]', "[' ']", "a list of event names"),
     ("manager", '{ class = "a:B" }', "{'class': 'a:B'}", TABLES),
@@ -256,9 +272,8 @@ def test_the_contracts_example_loads() -> None:
     assert problems == [
         unsupported(what, EXAMPLE)
         for what in (
-            *("store.events", "limits.resources", "limits.runs"),
-            *("selftest", "canary", "inventory"),
-            *("payload.mention", "payload.resources", "sequence"),
+            *("store.events", "limits.runs"),
+            *("selftest", "inventory", "sequence"),
         )
     ]
     assert settings.include == ("app.*",)
@@ -329,6 +344,51 @@ def test_the_store_holds_a_segment(text: str, told: list[str], tmp_path: Path) -
     expected = "expected store.segment_bytes to fit store.max_bytes"
     assert problems == [f"store.{one} in {tmp_path}/ws.toml: {expected}" for one in told]
     assert settings == Settings()
+
+
+NO_TOKENS = (
+    "a JSON file {user: token} of at most 1000 users; tokens of 12 to 200 letters, digits and"
+    " ._~:-, none part of another"
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{}",
+        "[]",
+        "{'bob': 'cnry_0123456789'}",
+        '{"bob": 17}',
+        '{"bob": "short"}',
+        '{"bob": "cnry_0123456789 "}',
+        '{"bob": "cnry_\\u00e40123456789"}',
+        '{" ": "cnry_0123456789"}',
+        '{"bob": "cnry_0123456789", "eve": "cnry_0123456789"}',
+        '{"bob": "cnry_0123456789", "eve": "xcnry_0123456789x"}',
+        json.dumps({f"u{n}": f"cnry_{n:012d}" for n in range(1001)}),
+        '{"bob": ' + "[" * 100_000,
+        '{"bob": "cnry_0123456789"}' + " " * 300_000,
+    ],
+    ids=lambda text: text[:40],
+)
+def test_a_file_of_tokens_that_is_none(text: str, tmp_path: Path) -> None:
+    (tmp_path / "tokens.json").write_text(text)
+    settings, problems = from_file(tmp_path, 'canary.tokens_file = "tokens.json"')
+    assert problems == [
+        f"canary.tokens_file = '{tmp_path}/tokens.json' in {tmp_path}/ws.toml: expected {NO_TOKENS}"
+    ]
+    assert settings == Settings()
+
+
+def test_a_file_of_tokens_that_is_not_there_or_no_text(tmp_path: Path) -> None:
+    _, problems = from_file(tmp_path, 'canary.tokens_file = "tokens.json"')
+    assert len(problems) == 1
+    assert problems[0].endswith(
+        f"expected {NO_TOKENS}; it cannot be read: No such file or directory"
+    )
+    (tmp_path / "tokens.json").write_bytes(b'{"bob": "\xff"}')
+    assert from_file(tmp_path, 'canary.tokens_file = "tokens.json"')[1][0].endswith(NO_TOKENS)
 
 
 @pytest.mark.parametrize("what", sorted(_LATER))
@@ -588,6 +648,9 @@ def interpreters() -> dict[str, str]:
 PYTHONS = interpreters()
 
 
+OURS = ("settings", "wording", "manager_tables", "policy_tables", "canary_tokens", "schema")
+
+
 # Not a skip for each absent version: a machine with one Python is complete, and CI has them all.
 @pytest.mark.parametrize("version", PYTHONS)
 def test_imports_nothing_that_changes_an_application(version: str, tmp_path: Path) -> None:
@@ -604,7 +667,6 @@ def test_imports_nothing_that_changes_an_application(version: str, tmp_path: Pat
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     added, loaded = json.loads(run.stdout)
-    names = ("settings", "wording", "manager_tables", "policy_tables", "schema")
-    ours = {f"ws_audit.{name}" for name in names}
+    ours = {f"ws_audit.{name}" for name in OURS}
     assert set(added) <= {"ws_audit", "__future__", *ours}
     assert not set(loaded) & set(FORBIDDEN)

@@ -59,7 +59,7 @@ def settings_told(settings: Settings, origins: Mapping[str, str]) -> list[dict[s
     return found
 
 
-_TABLES: Final = ("store", "limits", "push", "identity", "payload")
+_TABLES: Final = ("store", "limits", "canary", "push", "identity", "payload")
 
 
 def facts(

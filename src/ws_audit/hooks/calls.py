@@ -10,7 +10,7 @@ It must never change an argument or a result, and never keep one longer than the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from ws_audit import naming
@@ -31,6 +31,7 @@ from ws_audit.model import (
     Evidence,
     Principal,
 )
+from ws_audit.payloads import named as resource_named
 from ws_audit.signs import words
 from ws_audit.sites import caller, site_text
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from ws_audit.classify import Method
     from ws_audit.intents import Frame, Intents
     from ws_audit.labels import Events
+    from ws_audit.model import Resource
     from ws_audit.payloads import Reader
     from ws_audit.sink import Sink
 
@@ -95,6 +97,25 @@ def unnamed(function: FunctionType, method: Method) -> list[tuple[str, str, Read
     return found
 
 
+class Belongs:
+    """Reads the parameters of a function that name a run, a thread and the like."""
+
+    def __init__(self, function: FunctionType, names: Iterable[str]) -> None:
+        code = undecorated(function).__code__
+        there = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+        self._reads = [
+            (name, read)
+            for name in names
+            if name in there and (read := parameter(function, name)) is not None
+        ]
+        self.any = bool(self._reads)
+
+    def of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Resource, ...]:
+        """The resources a call names."""
+        found = (resource_named(read(args, kwargs), name) for name, read in self._reads)
+        return tuple(one for one in found if one is not None)
+
+
 def whom(value: object, kind: str) -> Principal | None:
     """The principal an argument names: an identifier, or an object that carries one."""
     found = describe(value, kind)
@@ -126,6 +147,7 @@ class SendHook:
         self._payload = parameter(function, names.payload)
         self._event = parameter(function, names.event)
         self._room = names.room is not None
+        self._belongs = Belongs(function, reader.parameters)
         # Where the rules find no recipient, some calls are looked at: doctor tells what there was.
         self._unnamed = (
             unnamed(function, method) if names.recipient is None and method.kind == SEND else None
@@ -150,6 +172,8 @@ class SendHook:
         frame = self._intents.enter(self._kind, instance.manager, self._name, 3)
         try:
             self._fill(frame, instance.owner, args, kwargs)
+            if self._belongs.any:
+                frame.resources += self._belongs.of(args, kwargs)
             if self._unnamed:
                 self._offer(frame, args, kwargs)
         except Exception:
@@ -186,6 +210,7 @@ class SendHook:
                         frame.soft = reading.owner
                     else:
                         evidence.append(reading.owner)
+                frame.resources = reading.resources
                 if named is None:
                     named = reading.event
                 self._intents.expect(frame, payload)
@@ -252,6 +277,7 @@ class BindHook:
         self._room = names.room is not None
         self._receiver = receiver
         self._sink = sink
+        self._belongs = Belongs(function, sink.reader.parameters)
         self._unnamed = unnamed(function, method) if names.recipient is None else ()
         self._first = 0 if static else 1  # where the arguments begin that may be the socket
 
@@ -276,6 +302,9 @@ class BindHook:
                 self._sink.clues.offer(cell.connection_id, "parameter", path, value, kind)
             return
         self._sink.bind(cell, scope, evidence, site_text(caller(3), NONE))
+        if self._belongs.any:
+            # Mostly from the address the client chose: no more than a claim.
+            self._sink.claim(cell, self._belongs.of(args, kwargs))
 
     def _stream(self) -> Any:
         """The HTTP request this is called for, which may become a stream, if it is nobody's.

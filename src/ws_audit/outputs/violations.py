@@ -220,6 +220,8 @@ def summary(incident: dict[str, Any]) -> str:
         said = f"one object was built for, or handed to, two users {times}{where}"
     elif rule == "shared_state":
         said = f"two users' objects share something that changes{where}"
+    elif rule == "thread_as_user":
+        said = f"a thread or run id stood for a user {times}{where}"
     else:
         what = "1 message" if events == 1 else f"{events} messages"
         said = f"{what} for one user went to another's connection{where}"

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ws_audit import behalf
 from ws_audit.hooks.guard import asgi
 from ws_audit.identity import CELL_KEY, Cell, current_request
 
@@ -43,6 +44,9 @@ class Connection:
         """A message to the server: judged if it is one to the client."""
         cell = self._cell
         if message["type"] != "websocket.send" or cell.elsewhere:
+            if message["type"] == "websocket.accept" and not cell.elsewhere:
+                # Who authenticated is known by now, and needed where this task sends to others.
+                self._sink.resolve(cell, cell.scope or self._scope)
             return None
         scope = cell.scope or self._scope
         # Servers send `bytes` if both are there.
@@ -85,6 +89,7 @@ def wrap(application: Application, sink: Sink, switch: Switch, failed: Failed) -
             cell = scope[CELL_KEY] = Cell(0, STREAM)
             # Set anew for each: servers let what one request has set shine into the next.
             current_request.set((cell, scope))
+            behalf.nobody()
             return Stream(sink, cell, scope)
         current_request.set(None)
         cell = scope[CELL_KEY] = sink.open(TRANSPORT)
