@@ -24,12 +24,12 @@ from .model import CONTENT, LIMIT, OPAQUE, STRONG, UNREADABLE, Evidence, Princip
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_OWNER, _USER, _ACTOR, _EVENT, _CLAIM, _RESOURCE, _MENTION = 1, 2, 4, 8, 16, 32, 64
+_OWNER, _USER, _ACTOR, _EVENT, _CLAIM, _RESOURCE, _MENTION, _OWNERS = 1, 2, 4, 8, 16, 32, 64, 128
 _MAX_EVENT: Final = 64
 _NO_RANK: Final = 1_000
 _KNOWN: Final = 65_536
 _RESOURCES_KNOWN: Final = 4_096  # a field's: clients may name as many as they like
-_MENTIONS: Final = 50
+_ELEMENTS: Final = 50  # of a list of people or of things that belong to people
 _LONGEST_ID: Final = 128
 _LONG_ID: Final = 20  # characters: a shorter word without a digit is "default", "general", ...
 _new: Final = tuple.__new__  # a named tuple without the detour over its Python constructor
@@ -42,7 +42,8 @@ class Reading(NamedTuple):
     which beside a room argument names the actor. `note` says why content gave nothing
     (opaque_payload, unreadable_payload, limit), "" if it was readable. `claims` is who the
     message says it is from or about, for inbound messages only. `actor` is whoever an actor
-    field names, `resources` what the message belongs to, `mentions` whom it speaks of.
+    field names, `resources` what the message belongs to, `mentions` whom it speaks of,
+    `owners` whose the elements of a declared list are.
     """
 
     owner: Evidence | None
@@ -53,6 +54,7 @@ class Reading(NamedTuple):
     actor: Principal | None = None
     resources: tuple[Resource, ...] = ()
     mentions: tuple[Principal, ...] = ()
+    owners: tuple[Evidence, ...] = ()
 
 
 _NOTHING: Final = Reading(None, False, "", "")
@@ -75,7 +77,7 @@ class _Field:
         # Text value -> payload evidence: the same few people appear again and again.
         self.evidence: dict[str, Evidence | None] = {}
         self.resources: dict[str | int, Resource | None] = {}
-        self.steps: tuple[str, ...] = ()  # of a mention: below each element of the list
+        self.steps: tuple[str, ...] = ()  # below each element of a list
 
     def resource(self, value: object) -> Resource | None:
         """The resource an identifier in this field names; None of what is no identifier."""
@@ -92,11 +94,22 @@ class _Field:
     def mentions(self, value: object) -> list[Principal]:
         """Whom a field that names people names: one, or a list of ids or user objects."""
         found = []
-        for one in value[:_MENTIONS] if type(value) is list else (value,):
+        for one in value[:_ELEMENTS] if type(value) is list else (value,):
             for step in self.steps:
                 one = peek(one, step)  # noqa: PLW2901
             found += describe(one)[:1]
         return found
+
+    def owners(self, value: object) -> tuple[Evidence, ...]:
+        """Whose the elements of a list are, each person once."""
+        found: list[Evidence] = []
+        for one in value[:_ELEMENTS] if type(value) is list else ():
+            for step in self.steps:
+                one = peek(one, step)  # noqa: PLW2901
+            owner = self.owner(one)
+            if owner is not None and owner not in found:
+                found.append(owner)
+        return tuple(found)
 
     def owner(self, value: object) -> Evidence | None:
         """Payload evidence for an identifier in this field."""
@@ -149,6 +162,15 @@ def _declare(level: _Level, path: str, role: int, kind: str = "id", prefix: str 
     return field
 
 
+def _declare_list(level: _Level, path: str, role: int, kind: str = "id") -> _Field:
+    """A field with a list, and where in each element of it an identifier stands."""
+    whole, _, below = path.partition("[]")
+    field = _declare(level, whole, role, kind)
+    field.role = role  # and nothing else
+    field.steps = tuple(below.split(".")[1:])
+    return field
+
+
 def _shape(level: _Level, name: str) -> Any:
     """The TypedDict that makes msgspec decode these fields and skip all others."""
     fields: dict[str, Any] = {}
@@ -193,8 +215,8 @@ class Places:
 class Reader:
     """Reads messages by a compiled set of field paths.
 
-    `owner` and the others are dotted paths from the settings (empty: the defaults), of a
-    mention with "[]" after a list; a path that is a mention is nothing else. `parameters` are
+    `owner` and the others are dotted paths from the settings (empty: the defaults), of an owner
+    or mention with "[]" after a list; such a path is nothing else. `parameters` are
     the names that mean a resource as a parameter.
     `limit` is the size in bytes (characters for text) above which nothing is decoded.
     """
@@ -215,7 +237,10 @@ class Reader:
                 last = path.rpartition(".")[2]
                 soft = last in naming.USER_ID_FIELDS
                 kind = naming.RECIPIENTS.get(last, "id")
-                _declare(root, path, _USER if soft else _OWNER, kind)
+                if "[]" in path:
+                    _declare_list(root, path, _OWNERS, kind).path = path
+                else:
+                    _declare(root, path, _USER if soft else _OWNER, kind)
         else:
             for prefix in prefixes:
                 for name, kind in naming.OWNER_FIELDS.items():
@@ -238,10 +263,7 @@ class Reader:
         for path in mention or [
             prefix + name for prefix in prefixes for name in naming.MENTION_FIELDS
         ]:
-            whole, _, below = path.partition("[]")
-            field = _declare(root, whole, _MENTION)
-            field.role = _MENTION
-            field.steps = tuple(below.split(".")[1:])
+            _declare_list(root, path, _MENTION)
         self._root = root
         self.limit = limit
         self._decode = msgspec.json.Decoder(_shape(root, "Message")).decode
@@ -290,6 +312,7 @@ class Reader:
         author: Principal | None = None
         resources: tuple[Resource, ...] = ()
         mentions: tuple[Principal, ...] = ()
+        owners: tuple[Evidence, ...] = ()
         event, rank = "", _NO_RANK
         below: list[tuple[dict[Any, Any], _Level]] = []
         level = self._root
@@ -321,6 +344,8 @@ class Reader:
                         author = author or principal(value)
                 elif role & _MENTION:
                     mentions += tuple(field.mentions(value))
+                elif role & _OWNERS:
+                    owners += field.owners(value)
                 if claims and role & _CLAIM and claim is None:
                     claim = principal(value)
                 if field.below is not None:
@@ -333,7 +358,7 @@ class Reader:
         soft = owner is None and not actor and user is not None
         return _new(
             Reading,
-            (user if soft else owner, soft, event, "", claim, author, resources, mentions),
+            (user if soft else owner, soft, event, "", claim, author, resources, mentions, owners),
         )
 
     def _object(self, message: object, level: _Level) -> dict[Any, Any] | None:

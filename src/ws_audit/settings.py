@@ -264,9 +264,9 @@ _SCOPE_PATHS = _list(
     '"scope.KEY" or "dependency:NAME", each with more names after dots',
 )
 _FIELD_PATHS = _list(r"[^\s.\[\]]+(\.[^\s.\[\]]+)*", 'dotted field paths, such as "data.user_id"')
-_MENTION_PATHS = _list(
+_LIST_PATHS = _list(
     r"[^\s.\[\]]+(\.[^\s.\[\]]+)*(\[\](\.[^\s.\[\]]+)*)?",
-    'dotted field paths, such as "mentions[]" or "mentions[].user_id"',
+    'dotted field paths, such as "data.user_id" or, of each in a list, "notes[].user_id"',
 )
 _EVENT_NAMES = _list(r"\S(.*\S)?", "event names")
 
@@ -297,9 +297,9 @@ _KEYS: dict[str, _Kind] = {
     "identity.tenant": _SCOPE_PATHS,
     "identity.accessor": _CALLABLE,
     "identity.aliases": _CALLABLE,
-    "payload.owner": _FIELD_PATHS,
+    "payload.owner": _LIST_PATHS,
     "payload.actor": _FIELD_PATHS,
-    "payload.mention": _MENTION_PATHS,
+    "payload.mention": _LIST_PATHS,
     "payload.event": _FIELD_PATHS,
     "payload.resources": _FIELD_PATHS,
     "payload.events": _EVENT_NAMES,
@@ -333,7 +333,7 @@ _ENABLED, _CONFIG = "WS_AUDIT_ENABLED", "WS_AUDIT_CONFIG"
 _OUR_TESTS = "WS_AUDIT_TEST_"  # variables of the agent's own test suite
 
 _ENVIRONMENT_ONLY = frozenset({"hash_key", "report"})  # files get committed, or used again
-_LISTS = (_GLOBS, _SCOPE_PATHS, _FIELD_PATHS, _MENTION_PATHS, _EVENT_NAMES)
+_LISTS = (_GLOBS, _SCOPE_PATHS, _FIELD_PATHS, _LIST_PATHS, _EVENT_NAMES)
 _TABLES = frozenset(key.partition(".")[0] for key in _KEYS if "." in key)
 _YES = ("1", "true", "yes", "on")
 _NO = ("", "0", "false", "no", "off")

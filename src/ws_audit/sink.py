@@ -249,7 +249,7 @@ class Sink:
             frame = self._intents.join(content, carrier)
             connection = None if cell.limited else self.resolve(cell, scope)
             reading = self._read(content)
-            owner, soft, named, note, _, actor, belongs, _ = reading
+            owner, soft, named, note, _, actor, belongs, _, owners = reading
             room = False
             named = event_name or named
             collected: list[Evidence] = [] if connection is None else [connection]
@@ -271,6 +271,8 @@ class Sink:
                     collected.append(owner)
                 if named:
                     event = self._events.label(named)
+            if owners:
+                collected += [one for one in owners if one not in collected]
             round_ = room or kind == BROADCAST
             said = None
             if connection is not None:

@@ -376,3 +376,23 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         assert owner({"user_id": f"user-{number}"}, reader) == (f"user-{number}", "user_id")
     assert len(reader._root["user_id"].evidence) <= 50
     assert len(identity._canonical) <= 50
+
+
+def test_whose_the_elements_of_a_declared_list_are() -> None:
+    reader = Reader(owner=("user_id", "data.notes[].author.id"), actor=("by",))
+
+    def owners(message: object) -> list[tuple[str, str]]:
+        return [(one.principal.user, one.source) for one in reader.read(message).owners]
+
+    path = "data.notes[].author.id"
+    notes = [{"author": {"id": who}} for who in (7, 9, 7)]
+    for form in (lambda it: it, json.dumps, lambda it: json.dumps(it).encode()):
+        assert owners(form({"data": {"notes": notes}})) == [("7", path), ("9", path)]
+    assert owners({"data": {"notes": [{"author": 7}, {}, 3, None, {"author": {"id": None}}]}}) == []
+    for odd in ({}, {"author": {"id": 7}}, "7", 7, None):
+        assert owners({"data": {"notes": odd}}) == []
+    many = [{"author": {"id": who}} for who in range(1000)]
+    assert len(owners({"data": {"notes": many}})) == 50
+    assert reader.read({"user_id": 3, "data": {"notes": notes}}).owner is not None
+    assert owners({"notes": notes}) == []
+    assert READER.read({"data": {"notes": notes}}).owners == ()

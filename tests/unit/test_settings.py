@@ -86,7 +86,9 @@ WHOLE = "a whole number from 1 to 1000000000000000"
 SIZE = "a whole number from 4096 to 1000000000000000"
 GLOBS = 'a list of patterns of dotted module names, such as "app.*"'
 SCOPE = 'a list of "scope.KEY" or "dependency:NAME", each with more names after dots'
-MENTIONS = 'a list of dotted field paths, such as "mentions[]" or "mentions[].user_id"'
+LISTS = (
+    'a list of dotted field paths, such as "data.user_id" or, of each in a list, "notes[].user_id"'
+)
 FIELDS = 'a list of dotted field paths, such as "data.user_id"'
 SHARE = "a number above 0, at most 1"
 TABLES = "tables, each begun with [[manager]]"
@@ -148,10 +150,11 @@ BAD = [
     ("identity.tenant", '["dependency:"]', "['dependency:']", SCOPE),
     ("identity.accessor", '"app.identity.who"', "'app.identity.who'", CALLABLE),
     ("identity.aliases", "[1]", "[1]", CALLABLE),
-    ("payload.owner", '["members[].id"]', "['members[].id']", FIELDS),
+    ("payload.actor", '["members[].id"]', "['members[].id']", FIELDS),
     ("payload.actor", '["a..b"]', "['a..b']", FIELDS),
-    ("payload.mention", '["a[]b"]', "['a[]b']", MENTIONS),
-    ("payload.mention", '["[]"]', "['[]']", MENTIONS),
+    ("payload.owner", '["a[]b"]', "['a[]b']", LISTS),
+    ("payload.mention", '["a[]b"]', "['a[]b']", LISTS),
+    ("payload.mention", '["[]"]', "['[]']", LISTS),
     ("payload.resources", '["runs[].id"]', "['runs[].id']", FIELDS),
     ("payload.event", "{}", "{}", FIELDS),
     ("payload.events", '[" "]', "[' ']", "a list of event names"),

@@ -17,7 +17,7 @@ from fastapi.testclient import TestClient
 import ws_audit
 from tests.faults.harness import Agent, Socket, agent
 from tests.unit import suspicious
-from ws_audit.model import ACCEPT, STRONG, WEAK, Evidence
+from ws_audit.model import ACCEPT, MATCH, STRONG, UNATTRIBUTED, VIOLATION, WEAK, Evidence
 from ws_audit.schema import REASONS
 
 if TYPE_CHECKING:
@@ -783,3 +783,16 @@ def test_the_results_of_dependencies_also_nested_ones() -> None:
             "match",
             "payload_vs_connection:suspected",
         ]
+
+
+def test_one_foreign_thing_in_a_declared_list_is_a_violation() -> None:
+    with agent(payload_owner=("notes[].user_id",)) as made:
+        made.patch(*CLASSES)
+        for owners, verdict in (((17, 17), MATCH), ((17, 18), VIOLATION), ((), UNATTRIBUTED)):
+            message = {"notes": [{"user_id": one} for one in owners]}
+
+            async def handler(one: Socket, message: Any = message) -> None:
+                await one.send_text(json.dumps(message))
+
+            made.serve(handler, Socket(user=User(id=17)))
+            assert made.frames()[-1].verdict.verdict == verdict
