@@ -409,6 +409,17 @@ def _own(one: Any, two: Any) -> Callable[[int], None]:
     return change
 
 
+def _a_colleague(one: Any, two: Any) -> Callable[[int], None]:
+    """A third person's own emitter, which both know."""
+    one.body = two.body = third = Emitter("cyd")
+    third.draft = ""
+
+    def change(number: int) -> None:
+        third.draft = text(number)
+
+    return change
+
+
 def _no_change(one: Any, two: Any) -> Callable[[int], None]:
     one.state = two.state = {"draft": text(0), "body": [text(1)]}
     return lambda number: None
@@ -428,6 +439,7 @@ def _no_change(one: Any, two: Any) -> Callable[[int], None]:
         _by_name,
         _queue,
         _own,
+        _a_colleague,
         _no_change,
     ],
     ids=lambda value: value.__name__,
@@ -643,10 +655,34 @@ def test_what_is_looked_at_is_bounded(audited: Agent) -> None:
     one.body = [[[] for _ in range(16)] for _ in range(16)]
     one.memory = [[[] for _ in range(16)] for _ in range(16)]
     for_ever = 2**63
-    found = reader.walk(one, for_ever)
+    found, complete = reader.walk(one, for_ever)
+    assert complete
     assert 300 < len(found) <= 500
     assert max(len(path) for path, _ in found) <= 4
-    assert reader.walk(one, 0) == []
+    found, complete = reader.walk(one, 0)
+    assert (len(found) < 8, complete) == (True, False)
+
+
+def test_what_is_watched_is_bounded(audited: Agent) -> None:
+    one, two = Emitter("ann"), Emitter("bob")
+    one.body = two.body = [[[] for _ in range(16)] for _ in range(16)]
+    search = audited.runtime.search
+    known = [audited.runtime.created.of((value,)) for value in (one, two)]
+    for entry in known:
+        search._walk(entry, 1, 2**63)
+    assert len(search._watches) == 128
+
+
+def test_a_number_given_to_another_object_proves_nothing(audited: Agent) -> None:
+    one, two = Emitter("ann"), Emitter("bob")
+    one.buffer, two.buffer = [text(0)], [text(0)]
+    search = audited.runtime.search
+    first, second = (audited.runtime.created.of((value,)) for value in (one, two))
+    search._walk(first, 1, 2**63)
+    (path,) = (path for path, key in search._reader.walk(one, 2**63)[0] if key == id(one.buffer))
+    search._index[id(two.buffer)] = (first, path)  # as if one's list had had this number
+    search._walk(second, 1, 2**63)
+    assert not search._watches
 
 
 def test_it_stops_with_the_agent(audited: Agent) -> None:

@@ -98,8 +98,11 @@ class Reader:
 
     # -- walking ----------------------------------------------------------------------------
 
-    def walk(self, root: object, deadline_ns: int) -> list[tuple[Path, int]]:
-        """The paths of mutable objects below an instance, nearest first, with their ids."""
+    def walk(self, root: object, deadline_ns: int) -> tuple[list[tuple[Path, int]], bool]:
+        """The paths of mutable objects below an instance, nearest first, with their ids.
+
+        And whether there was time for all of them.
+        """
         found: list[tuple[Path, int]] = []
         seen = {id(root)}
         waiting: deque[tuple[object, Path]] = deque([(root, ())])
@@ -110,15 +113,18 @@ class Reader:
                 if key in seen or (path and step.sort == NAMESPACE):
                     continue
                 seen.add(key)
-                if len(seen) > NODES or time.thread_time_ns() > deadline_ns:
-                    return found
+                if len(seen) > NODES:
+                    return found, True
+                # Asking the clock costs as much as looking at two objects.
+                if not len(seen) & 7 and time.thread_time_ns() > deadline_ns:
+                    return found, False
                 below = (*path, step)
                 helper = self._helper(child)
                 if type(child) in _MUTABLE or (helper and self._owner(child) is not None):
                     found.append((below, key))
                 if len(below) < DEPTH and (helper or type(child) in (*_DICTS, *_LISTS, tuple)):
                     waiting.append((child, below))
-        return found
+        return found, True
 
     def _helper(self, value: object) -> bool:
         """An instance of an application's class that is no manager: those are roots, or shared."""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 SLICE_NS: Final = 200_000
 _AGAIN_NS: Final = (3_000_000_000, 30_000_000_000)  # what is attached later is found then
 _WAITING: Final = 1_024
+_TRIES: Final = 3
 _INDEX: Final = 5_000
 _WATCHES: Final = 128
 _MEMBERS: Final = 8
@@ -68,7 +69,7 @@ class Search:
 
     def forget(self) -> None:
         """After a fork: the instances are found again when the child sees them."""
-        self._waiting: deque[Instance] = deque(maxlen=_WAITING)
+        self._waiting: deque[tuple[Instance, int]] = deque(maxlen=_WAITING)  # and which try it is
         self._again: list[tuple[int, deque[tuple[int, Instance]]]] = [
             (later, deque(maxlen=_WAITING)) for later in _AGAIN_NS
         ]
@@ -99,7 +100,7 @@ class Search:
         self._due = deque(self._watches)
         for _, again in self._again:
             while again and again[0][0] <= now_ns:
-                self._waiting.append(again.popleft()[1])
+                self._waiting.append((again.popleft()[1], 1))
 
     # -- in slices --------------------------------------------------------------------------------
 
@@ -114,7 +115,7 @@ class Search:
         self._take()
         if not self._due:
             if self._waiting:
-                self._walk(self._waiting.popleft(), deadline)
+                self._walk(*self._waiting.popleft(), deadline)
             return
         while self._due and time.thread_time_ns() < deadline:
             key = self._due.popleft()
@@ -130,17 +131,20 @@ class Search:
                 entry = self._instances.owned.popleft()
             except IndexError:
                 return
-            self._waiting.append(entry)
+            self._waiting.append((entry, 1))
             for later, again in self._again:
                 again.append((now + later, entry))
             if entry.owner is not None and len(self._reader.users) < _USERS:
                 self._reader.users.add(entry.owner.principal.user)
 
-    def _walk(self, entry: Instance, deadline: int) -> None:
+    def _walk(self, entry: Instance, number: int, deadline: int) -> None:
         root = _root(entry)
         if root is None:
             return
-        for path, key in self._reader.walk(root, deadline):
+        found, complete = self._reader.walk(root, deadline)
+        if not complete and number < _TRIES:  # the garbage collector may have taken the time
+            self._waiting.append((entry, number + 1))
+        for path, key in found:
             watch = self._watches.get(key)
             if watch is not None:
                 if self._shared(watch.members[0], (entry, path)):
