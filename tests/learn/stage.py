@@ -52,7 +52,6 @@ def run(
     traffic: Sequence[tuple[str, int]],
     *,
     people: int = 3,
-    interrupt: bool = True,
     **environment: str,
 ) -> Ended:
     """A tool of ours around the server; each person sends each command so often."""
@@ -71,8 +70,7 @@ def run(
     try:
         _listening(port, process)
         _talk(port, traffic, PEOPLE[:people])
-        if interrupt:
-            os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to everybody
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to everybody
         out, err = process.communicate(timeout=40)
     finally:
         if process.poll() is None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -135,9 +136,13 @@ def test_one_user_proves_nothing(tmp_path: Path) -> None:
 
 
 def test_it_ends_the_command_by_itself(tmp_path: Path) -> None:
-    ended = run(tmp_path, ["learn", "--seconds", "6"], (("like", 70),), interrupt=False)
-    assert ended.code == 0, ended.err
-    assert tomllib.loads(ended.out)["payload"]["actor"][0] == "user_id"
+    begun = time.monotonic()
+    ended = _learn(
+        tmp_path, "--seconds", "2", "--", sys.executable, "-c", "import time; time.sleep(50)"
+    )
+    assert 2 <= time.monotonic() - begun < 45
+    assert ended.code == 1  # it counted nothing
+    assert "KeyboardInterrupt" in ended.err  # asked as by Ctrl-C
     assert "[===" not in ended.err  # no bar where nobody watches
 
 
