@@ -91,6 +91,16 @@ def test_few_messages_do_not_take_a_built_in_name_away() -> None:
     assert "user_id" not in taken["payload"]["owner"]
 
 
+def test_what_was_configured_is_kept() -> None:
+    given = [
+        {"key": "payload.owner", "value": ["reader", "items[].user_id"], "source": "file"},
+        {"key": "payload.actor", "value": ["writer"], "source": "file"},
+    ]
+    good, bad = field("for_whom", 200, 200), field("reader", 200, 0)
+    found = toml(of(event("note", 200, good, bad), settings=given))["payload"]
+    assert found == {"owner": ["for_whom", "items[].user_id"], "actor": ["reader", "writer"]}
+
+
 def test_what_is_called_an_actor_never_becomes_an_owner() -> None:
     assert toml(of(event("echo", 500, field("sender_id", 500, 500)))) == {}
 

@@ -30,7 +30,7 @@ FEW: Final = 20  # frames, for a broadcast
 
 
 class Line(NamedTuple):
-    """One entry of a list; without a `why` it repeats a built-in name that did not occur.
+    """One entry of a list; without a `why` it repeats a name in use that did not occur.
 
     `active`: it is proposed as it stands, not commented out.
     """
@@ -93,7 +93,8 @@ def propose(documents: list[dict[str, Any]]) -> Proposal:
     lists: dict[str, list[Line]] = {}
     tables: list[Table] = []
     remarks: list[str] = []
-    roles = _roles({name: event for name, event in events.items() if name not in crowd}, remarks)
+    for_one = {name: event for name, event in events.items() if name not in crowd}
+    roles = _roles(for_one, _given(documents), remarks)
     if roles.owner:
         lists["payload.owner"] = roles.owner
     if roles.actor:
@@ -165,7 +166,11 @@ class _Roles(NamedTuple):
     public: set[str]  # events in which an owner's field names somebody else throughout
 
 
-def _roles(events: dict[str, dict[str, Any]], remarks: list[str]) -> _Roles:
+def _roles(
+    events: dict[str, dict[str, Any]],
+    given: dict[str, dict[str, None]],
+    remarks: list[str],
+) -> _Roles:
     sums: dict[str, _Sum] = {}
     for event in events.values():
         for path, (field, _) in event["fields"].items():
@@ -174,7 +179,7 @@ def _roles(events: dict[str, dict[str, Any]], remarks: list[str]) -> _Roles:
             total.agreed += field.agreed
             total.named += field.named
             total.users = max(total.users, field.users)
-    built_in = _built_in()
+    built_in = given.get("payload.owner") or _built_in()
     owner: list[Line] = []
     actor: list[Line] = []
     gone: set[str] = set()
@@ -210,13 +215,23 @@ def _roles(events: dict[str, dict[str, Any]], remarks: list[str]) -> _Roles:
         actor.append(Line(path, why, sure))
         if sure and path in built_in:
             gone.add(path)
-    return _Roles(_with_built_in(owner, built_in, gone, sums), _with_actors(actor), public)
+    return _Roles(_with_built_in(owner, built_in, gone, sums), _with_actors(actor, given), public)
 
 
 def _too_few(total: _Sum) -> str:
     if total.seen < ENOUGH:
         return f"fewer than {ENOUGH} messages"
     return "only one user was connected"
+
+
+def _given(documents: Iterable[dict[str, Any]]) -> dict[str, dict[str, None]]:
+    """The paths the processes were configured with, which a proposal must not take away."""
+    found: dict[str, dict[str, None]] = {}
+    for document in documents:
+        for one in document["settings"]:
+            if one["key"] in ("payload.owner", "payload.actor") and one["value"]:
+                found.setdefault(one["key"], {}).update(dict.fromkeys(one["value"]))
+    return found
 
 
 def _built_in() -> dict[str, None]:
@@ -267,17 +282,17 @@ def _with_built_in(
         total = sums.get(path)
         why = ""
         if total is not None and total.seen:
-            why = f"built-in; equal in {total.agreed:,} of {total.seen:,} messages"
+            why = f"in use; equal in {total.agreed:,} of {total.seen:,} messages"
         kept.append(Line(path, why, True))
     return [*owner, *kept]
 
 
-def _with_actors(actor: list[Line]) -> list[Line]:
+def _with_actors(actor: list[Line], given: dict[str, dict[str, None]]) -> list[Line]:
     if not any(line.active for line in actor):
         return actor
     prefixes = ("", *(f"{name}." for name in naming.NESTED))
-    built_in = (prefix + name for prefix in prefixes for name in naming.ACTOR_FIELDS)
-    return [*actor, *(Line(path, "", True) for path in built_in)]
+    built_in = {prefix + name: None for prefix in prefixes for name in naming.ACTOR_FIELDS}
+    return [*actor, *(Line(path, "", True) for path in given.get("payload.actor") or built_in)]
 
 
 # --- connections -------------------------------------------------------------------------------

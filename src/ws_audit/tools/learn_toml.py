@@ -78,7 +78,7 @@ def _list(key: str, entries: list[Line]) -> list[str]:
             lines[-1] = f"# {lines[-1].replace('# ', '', 1)}"
     repeated = ", ".join(_value(line.value) for line in entries if not line.why)
     if repeated:
-        lines.append("    # Built-in names that were not contradicted: a list replaces them all.")
+        lines.append("    # Names in use that were not contradicted: a list replaces them all.")
         lines += textwrap.wrap(f"{repeated},", _WIDTH, initial_indent=_IN, subsequent_indent=_IN)
     lines.append(f"{off}]")
     return lines
