@@ -306,7 +306,8 @@ def test_the_accessor_and_aliases_are_asked(running: Running) -> None:
         assert page.by("ws_audit_violations_total", "severity") == {"confirmed": 1}
         assert "unattributed" not in page.by("ws_audit_verdicts_total", "verdict")
         asked = json.loads(get(f"http://{HOST}:{lounge.service.port}/asked"))
-        assert asked == ["who"] * 4  # once for each connection
+        # Of each connection at the accept, when nobody is known yet, and at its first message.
+        assert asked == ["who"] * 8
 
 
 def test_a_setting_that_is_wrong_is_said_once_and_the_others_hold(running: Running) -> None:

@@ -556,3 +556,48 @@ def test_what_the_settings_do_not_name_costs_nothing(function: Asked) -> None:
         assert one.frames()[0].inputs is None
         assert EXCUSED not in one.verdicts()[0]
         assert function.calls == []
+
+
+# --- evidence of other kinds ----------------------------------------------------------------------
+
+EVERYTHING = (
+    PolicyTable(1, "broadcast", "x", events=("*",)),
+    PolicyTable(2, "impersonation", "x", users=("alice",)),
+    PolicyTable(3, "system", "x", users=("bob",)),
+)
+
+
+def test_a_canary_on_somebody_elses_connection_is_excused_by_nothing(tmp_path: Path) -> None:
+    token = "an-unguessable-token-of-bob-0123456789"
+    tokens = tmp_path / "tokens.json"
+    tokens.write_text(json.dumps({"bob": token}))
+    with agent(policy=EVERYTHING, canary_tokens_file=str(tokens)) as one:
+
+        async def talk(_: Hub, socket: Socket) -> None:
+            for message in ({"text": token}, {"text": token, "user_id": "bob"}):
+                await socket.send_text(json.dumps(message))
+
+        run(one, talk)
+        assert one.verdicts() == ["canary:confirmed"] * 2
+
+
+def test_a_shared_run_is_excused_and_another_is_not(function: Asked) -> None:
+    """Who owns a run was learned at a call; who may read it is declared."""
+    share = PolicyTable(1, "share", "x", membership="declared:members", where="run_id")
+    function.answer = ["alice"]
+    update = {"type": "progress", "run_id": "run-1"}
+
+    async def talk(hub: Hub, socket: Socket) -> None:
+        if socket.scope["user"]["id"] == "bob":
+            await hub.send_to_user("bob", update, socket)
+            return
+        await socket.send_text(json.dumps(update))
+        function.answer = ["carol"]
+        await socket.send_text(json.dumps(update))
+
+    with agent(policy=(share,)) as one:
+        one.patch(Hub)
+        run(one, talk, user="bob")
+        run(one, talk)
+        assert one.verdicts() == ["match", "excused:share", "resource_vs_connection:probable"]
+        assert function.calls == ["run-1", "run-1"]
