@@ -165,6 +165,14 @@ def test_a_delivery_that_went_wrong_teaches_nothing(scene: Scene) -> None:
     assert scene.play(act) == ["argument_vs_connection:probable", "match", PROBABLE]
 
 
+def test_one_whose_content_is_somebody_elses_teaches_nothing(scene: Scene) -> None:
+    async def act(ann: Socket, bob: Socket, _: Socket) -> None:
+        await scene.hub.send_to_user("ann", {**RUN, "user_id": "bob"}, ann)
+        await scene.hub.send_in_room("lobby", RUN, bob)
+
+    assert scene.play(act) == ["payload_vs_connection:probable", NOTHING]
+
+
 def test_nothing_is_learned_of_a_user_who_is_only_claimed(scene: Scene) -> None:
     people = [Socket(path_params={"user_id": "ann"}), Socket(User("bob"))]
 
