@@ -10,12 +10,17 @@ said for authenticated.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import naming
-from .identity import claim_of, describe, evidence_of, peek, principal, unwrapped
-from .model import ACCEPT, STRONG, Evidence
+from .identity import SCOPE_USER, claim_of, describe, evidence_of, peek, principal, unwrapped
+from .model import ACCEPT, STRONG, WEAK, Evidence
+from .payloads import decoded
 
+if TYPE_CHECKING:
+    from .identity import Cell
+
+_GREETINGS = 4  # messages of a connection in which somebody may log in
 _DEPENDENCY = "dependency:"
 
 
@@ -53,7 +58,7 @@ class Bindings:
             return None
         user = unwrapped(scope.get("user"))
         if user is not None and peek(user, "is_authenticated") is not False:
-            found = evidence_of(user, "scope.user")
+            found = evidence_of(user, SCOPE_USER)
             if found is not None:
                 return self._with_tenant(found, scope)
         state = scope.get("state")  # where middleware of one's own likes to put it
@@ -93,6 +98,38 @@ class Bindings:
 
             found = claim_of(dict(parse_qsl(query.decode("latin-1")[:4096])), "query")
         return found
+
+    def from_session(self, session: object) -> Evidence | None:
+        """The user in a session that belongs to one connection alone, as a framework keeps it.
+
+        There a `name` is the user's. In a browser's session it may be anything's.
+        """
+        found = self.from_scope({"session": session})
+        for name in () if found is not None or self._connection else naming.SESSION_NAMES:
+            who = principal(peek(session, name), "name")
+            if who is not None:
+                return Evidence("connection", who, ACCEPT, f"session.{name}", STRONG)
+        return found
+
+    @staticmethod
+    def greeted(cell: Cell, message: object) -> Evidence | None:
+        """Who a message says it is from that brings a credential, on a connection of nobody's.
+
+        Weak, and only of the first few: whether the credential was good, nobody here knows.
+        """
+        if cell.greetings >= _GREETINGS:
+            return None
+        cell.greetings += 1
+        fields = decoded(message)
+        for level in (fields, *(peek(fields, name) for name in naming.NESTED)):
+            if any(peek(level, name) for name in naming.CREDENTIALS):
+                for name, kind in naming.LOGIN_FIELDS.items():
+                    who = principal(peek(level, name), kind)
+                    if who is not None:
+                        found = Evidence("connection", who, ACCEPT, f"login.{name}", WEAK)
+                        cell.claimed = found
+                        return found
+        return None
 
     @staticmethod
     def _follow(path: _Path, value: object) -> Evidence | None:

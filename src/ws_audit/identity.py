@@ -22,6 +22,7 @@ from . import naming
 from .model import ACCEPT, STRONG, WEAK, Evidence, Principal
 
 MANAGER: Final = "manager"  # origin of evidence that a manager's connect method gave
+SCOPE_USER: Final = "scope.user"  # source of evidence that the scope's user object gave
 CELL_KEY: Final = "ws_audit.cell"  # where the ASGI scope carries the connection's cell
 
 SAME, DIFFERENT, INCOMPARABLE = 1, 2, 0
@@ -95,7 +96,11 @@ def compare(one: Principal, other: Principal) -> int:
     Only identifiers of the same kind, or of the same non-opaque shape, can be compared. A
     missing tenant says nothing about the tenant.
     """
-    if one.kind != other.kind and (one.shape != other.shape or one.shape == "opaque"):
+    if one.shape != other.shape:
+        # A number is no uuid, whatever the field's name: two namespaces, maybe one person.
+        if one.kind != other.kind or "opaque" not in (one.shape, other.shape):
+            return INCOMPARABLE
+    elif one.shape == "opaque" and one.kind != other.kind:
         return INCOMPARABLE
     if one.user != other.user:
         return DIFFERENT
@@ -233,6 +238,7 @@ class Cell:
         "claims_read",
         "connection_id",
         "elsewhere",
+        "greetings",
         "hands_round",
         "held",
         "inbound_dissents",
@@ -251,6 +257,7 @@ class Cell:
         self.held: Evidence | None = None
         self.claimed: Evidence | None = None
         self.claims_read = False  # path and query parameters have been looked at
+        self.greetings = 0  # messages that came in while nobody knew from whom
         self.limited = False  # one connection too many for the settings: not judged
         self.pinned = False  # set by ws_audit.bind(): nothing else changes it
         self.user_seen: object = None  # the scope's user object at the last look
@@ -315,6 +322,11 @@ class Cell:
         self.scope = scope
         self.user_seen = None
         self.claims_read = False
+
+    def log_out(self) -> None:
+        """The scope's user is nobody now: what the scope's user said holds no longer."""
+        if not self.pinned and self.held is not None and self.held.source.startswith(SCOPE_USER):
+            self.held = None
 
     def release(self) -> None:
         """A manager let the connection go: what a manager said of it holds no longer.

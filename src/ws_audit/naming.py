@@ -323,6 +323,20 @@ SESSION_FIELDS: Final = (
     "username",
     "email",
 )
+# What one connection's own session may be named after instead.
+SESSION_NAMES: Final = ("name", "login", "nickname")
+# A message that brings one of these logs its sender in, as one of those.
+CREDENTIALS: Final = ("token", "access_token", "jwt", "password", "api_key", "apiKey", "ticket")
+LOGIN_FIELDS: Final = {
+    "user_id": "id",
+    "userId": "id",
+    "uid": "id",
+    "username": "name",
+    "login": "name",
+    "user": "name",
+    "name": "name",
+    "email": "email",
+}
 SESSION_OBJECTS: Final = ("user", "current_user", "userinfo")
 # FastAPI dependencies whose result is who is connected.
 USER_DEPENDENCIES: Final = (

@@ -32,6 +32,7 @@ _RESOURCES_KNOWN: Final = 4_096  # a field's: clients may name as many as they l
 _ELEMENTS: Final = 50  # of a list of people or of things that belong to people
 _LONGEST_ID: Final = 128
 _LONG_ID: Final = 20  # characters: a shorter word without a digit is "default", "general", ...
+_SHORT: Final = 8_192  # bytes or characters of a message that may log somebody in
 _new: Final = tuple.__new__  # a named tuple without the detour over its Python constructor
 
 
@@ -144,6 +145,19 @@ def named(value: object, path: str) -> Resource | None:
     name = path.rpartition(".")[2]
     sort, joint = naming.RESOURCES.get(name, (name, False))
     return Resource((sort, text), path, joint)
+
+
+def decoded(message: object) -> object:
+    """A short message as an object: JSON text decoded, None if it is long or no JSON."""
+    if type(message) is not str and type(message) is not bytes:
+        return message
+    text: Any = message
+    if len(text) > _SHORT:
+        return None
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return None
 
 
 _Level = dict[str, _Field]

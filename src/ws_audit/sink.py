@@ -181,7 +181,9 @@ class Sink:
                 found = self._bindings.from_scope(scope)
             if found is not None:
                 self._offer(cell, found)
-            elif not cell.claims_read:
+            elif user is not None:
+                cell.log_out()
+            if cell.held is None and not cell.claims_read:
                 cell.claims_read = True
                 cell.claimed = self._bindings.claimed(scope)
         return cell.held or cell.claimed
@@ -202,7 +204,7 @@ class Sink:
 
     def session(self, cell: Cell, scope: dict[str, Any], session: object) -> None:
         """A framework keeps a session of its own with this connection."""
-        found = self._bindings.from_scope({"session": session})
+        found = self._bindings.from_session(session)
         if found is not None:
             self.bind(cell, scope, found)
 
@@ -395,7 +397,7 @@ class Sink:
 
     def inbound(self, cell: Cell, scope: dict[str, Any], content: object) -> None:
         """A message came in: does the client claim to be someone else, and what does it name?"""
-        connection = self.resolve(cell, scope)
+        connection = self.resolve(cell, scope) or self._bindings.greeted(cell, content)
         serving = behalf.begin(cell)
         if connection is None or connection.strength == WEAK:
             return
@@ -403,15 +405,13 @@ class Sink:
         if reading.resources:
             serving.asked = frozenset(resource.key for resource in reading.resources)
             self._witnesses.claim(cell, connection, reading.resources)
-        claims = reading.claims
-        if claims is None or agree(connection, claims) != DIFFERENT:
-            return
-        if not self._doubts.differ(cell, claims):
+        who = reading.claims
+        if who is None or agree(connection, who) != DIFFERENT or not self._doubts.differ(cell, who):
             return
         # What only a client controls never pages, and one that floods costs one record.
         cell.inbound_dissents += 1
         if cell.inbound_dissents == 1:
-            claimed = Evidence("payload", claims, INBOUND, "inbound", WEAK)
+            claimed = Evidence("payload", who, INBOUND, "inbound", WEAK)
             self._event("inbound_vs_connection", HYGIENE, claimed, NONE, cell=cell)
         else:
             self._tally.add(("violation", "inbound_vs_connection", HYGIENE, NONE))

@@ -47,7 +47,7 @@ MAY: dict[str, frozenset[str]] = {
         "canary_tokens": "",
         # what is known of people, messages, classes and places
         "identity": "",
-        "bindings": "identity",
+        "bindings": "identity payloads",
         "payloads": "identity",
         "signs": "",
         "classify": "signs",

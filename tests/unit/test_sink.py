@@ -17,6 +17,7 @@ from fastapi.testclient import TestClient
 import ws_audit
 from tests.faults.harness import Agent, Socket, agent
 from tests.unit import suspicious
+from ws_audit.identity import DIFFERENT, INCOMPARABLE, compare, principal
 from ws_audit.model import ACCEPT, MATCH, STRONG, UNATTRIBUTED, VIOLATION, WEAK, Evidence
 from ws_audit.schema import REASONS
 
@@ -796,3 +797,62 @@ def test_one_foreign_thing_in_a_declared_list_is_a_violation() -> None:
 
             made.serve(handler, Socket(user=User(id=17)))
             assert made.frames()[-1].verdict.verdict == verdict
+
+
+LOGINS: list[tuple[Any, tuple[str, str, str] | None]] = [
+    ({"login": "ann", "token": "x"}, ("ann", "login.login", WEAK)),
+    ({"type": "auth", "data": {"user_id": 17, "jwt": "x"}}, ("17", "login.user_id", WEAK)),
+    ({"user_id": 17, "password": ""}, None),
+    ({"user_id": 17, "text": "no credential: maybe the one it is for"}, None),
+    ({"token": "x"}, None),
+    ({"token": "x", "user": {"id": 1}}, None),
+    ([{"login": "ann", "token": "x"}], None),
+]
+
+
+@pytest.mark.parametrize(("message", "expected"), LOGINS, ids=map(str, range(len(LOGINS))))
+def test_a_message_with_a_credential_says_who_its_sender_claims_to_be(
+    audited: Agent, message: Any, expected: tuple[str, str, str] | None
+) -> None:
+    def told(*texts: str) -> tuple[str, str, str] | None:
+        async def handler(one: Socket) -> None:
+            one.incoming = [{"type": "websocket.receive", "text": text} for text in texts]
+            for _ in texts:
+                await one.receive()
+            await one.send_text("{}")
+
+        audited.serve(handler, Socket())
+        found = audited.frames()[-1].evidence
+        return who(found[0] if found else None)
+
+    raw = json.dumps(message)
+    assert told(raw) == told("hello", "{", raw) == expected
+    # Only of the first few, and only of short ones: nobody logs in with anything else.
+    assert told(*["hello"] * 4, raw) is None
+    assert told(raw + " " * 9000) is None
+
+
+def test_logging_out_in_the_scope_ends_what_the_scope_said(audited: Agent) -> None:
+    seen = []
+
+    async def handler(one: Socket) -> None:
+        for user in (User(id=1), User(id=None, username=""), User(id=2)):
+            one.scope["user"] = user
+            await one.send_text("{}")
+            evidence = audited.frames()[-1].evidence
+            seen.append(evidence[0].principal.user if evidence else None)
+
+    audited.serve(handler, Socket())
+    assert seen == ["1", None, "2"]
+
+
+def test_a_number_and_a_uuid_are_two_namespaces() -> None:
+    number, other, unique, word = (
+        principal(one) for one in (17, "18", "0b6f3f52-6f3e-4c2b-9d53-0d4f1a6f8a11", "ann")
+    )
+    assert number
+    assert other
+    assert unique
+    assert word
+    assert compare(number, unique) == compare(unique, number) == INCOMPARABLE
+    assert compare(number, other) == compare(number, word) == compare(unique, word) == DIFFERENT
