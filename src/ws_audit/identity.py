@@ -343,6 +343,16 @@ def _origin(evidence: Evidence) -> str:
     return evidence.source.partition(":")[0]
 
 
+class Handle:
+    """What a framework's id of a connection stands for; alive as long as the framework's own."""
+
+    __slots__ = ("__weakref__", "cell", "scope")
+
+    def __init__(self, cell: Cell, scope: dict[str, Any]) -> None:
+        self.cell = cell
+        self.scope = scope
+
+
 # The HTTP request this task serves: a manager may register its user without naming a request.
 current_request: ContextVar[tuple[Cell, dict[str, Any]] | None] = ContextVar(
     "ws_audit_request", default=None

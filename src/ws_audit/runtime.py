@@ -35,7 +35,7 @@ from .hooks.install import Installer
 from .hooks.instances import Created, CreateHook, owner_of
 from .hooks.meter import Meter
 from .hooks.terms import Application, Hook, Switch
-from .identity import describe, find_cell, principal
+from .identity import describe, principal
 from .intents import Intents
 from .labels import Events, Managers
 from .model import CREATE, FACTORY, Creation
@@ -295,8 +295,7 @@ class Runtime:
         try:
             holder = principal(tenant)
             named = describe(user)
-            handles = self.sink.handles
-            found = handles.get(connection) if type(connection) is str else find_cell(connection)
+            found = self.sink.find(connection)
             if named and found is not None:
                 if holder is not None:
                     named = [one._replace(tenant=holder.user) for one in named]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
@@ -19,9 +20,10 @@ from hypothesis import strategies as st
 from socketio import packet
 
 from tests.faults.harness import Agent, Socket, agent
-from ws_audit.identity import CELL_KEY, Cell, evidence_of
+from ws_audit.identity import CELL_KEY, Cell, Handle, evidence_of
 from ws_audit.transports import channels as channels_transport
 from ws_audit.transports.rooms import user_of
+from ws_audit.transports.socketio_clients import Client
 from ws_audit.transports.socketio_packets import Packets
 
 if TYPE_CHECKING:
@@ -340,11 +342,29 @@ def test_an_event_gone_on_with_is_over_when_its_handling_is(audited: Agent) -> N
 
 def test_a_connection_is_bound_by_its_sid(audited: Agent) -> None:
     cell = Cell(1, "socketio")
-    audited.runtime.sink.handles["sid-of-alice"] = (cell, {CELL_KEY: cell})
+    handle = audited.runtime.sink.handles["sid-of-alice"] = Handle(cell, {CELL_KEY: cell})
     audited.runtime.bind("sid-of-bob", 4, None)
     audited.runtime.bind("sid-of-alice", 5, None)
     assert cell.held is not None
     assert cell.held.principal.user == "5"
+    del handle
+    assert audited.runtime.sink.find("sid-of-alice") is None
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_a_client_ends_once_whether_or_not_anybody_saw_it_close(audited: Agent, seen: bool) -> None:
+    class Gone:
+        """A socket of the framework's."""
+
+    socket, sink = Gone(), audited.runtime.sink
+    client = Client(socket, sink.open("socketio"), {}, sink)
+    sink.handles["abc"] = client
+    if seen:
+        client.ended()
+    del socket, client
+    gc.collect()
+    assert audited.counted("closed") == {("socketio",): 1}
+    assert sink.find("abc") is None
 
 
 def test_a_manager_that_names_the_sid_binds_it(audited: Agent) -> None:
@@ -354,7 +374,8 @@ def test_a_manager_that_names_the_sid_binds_it(audited: Agent) -> None:
 
     audited.patch(Registry, connect="bind")
     cell = Cell(1, "socketio")
-    audited.runtime.sink.handles["abc"] = (cell, {CELL_KEY: cell})
+    handle = audited.runtime.sink.handles["abc"] = Handle(cell, {CELL_KEY: cell})
     asyncio.run(Registry().connect("abc", "alice"))
     assert cell.held is not None
     assert cell.held.principal.user == "alice"
+    assert handle.cell is cell

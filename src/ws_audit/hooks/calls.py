@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ws_audit import naming
 from ws_audit.classify import undecorated
 from ws_audit.excuses import atom
-from ws_audit.identity import MANAGER, current_request, describe, find_cell
+from ws_audit.identity import MANAGER, current_request, describe
 from ws_audit.model import (
     ACCEPT,
     BIND,
@@ -320,17 +320,14 @@ class BindHook:
 
     def _cell(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self._socket is not None:
-            found = self._find(self._socket(args, kwargs))
+            found = self._sink.find(self._socket(args, kwargs))
             if found is not None:
                 return found
         for value in (*args[self._first :], *kwargs.values()):
-            found = self._find(value)
+            found = self._sink.find(value)
             if found is not None:
                 return found
         return None
-
-    def _find(self, value: object) -> Any:
-        return self._sink.handles.get(value) if type(value) is str else find_cell(value)
 
     def after(self, state: Any, result: Any, error: BaseException | None) -> None:
         """Nothing: the facts are told before, because connect methods often greet at once."""
