@@ -17,6 +17,7 @@ from contextvars import ContextVar
 from hashlib import blake2b
 from types import GetSetDescriptorType, MemberDescriptorType
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 from . import naming
 from .model import ACCEPT, STRONG, WEAK, Evidence, Principal
@@ -351,6 +352,17 @@ class Handle:
     def __init__(self, cell: Cell, scope: dict[str, Any]) -> None:
         self.cell = cell
         self.scope = scope
+
+
+class Handles(WeakValueDictionary[str, Handle]):
+    """The ids by which a framework and its applications speak of connections."""
+
+    def find(self, value: object) -> tuple[Cell, dict[str, Any]] | None:
+        """The cell and scope of a connection object, or of such an id."""
+        if type(value) is not str:
+            return find_cell(value)
+        handle = self.get(value)
+        return None if handle is None else (handle.cell, handle.scope)
 
 
 # The HTTP request this task serves: a manager may register its user without naming a request.

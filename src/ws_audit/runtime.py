@@ -295,7 +295,7 @@ class Runtime:
         try:
             holder = principal(tenant)
             named = describe(user)
-            found = self.sink.find(connection)
+            found = self.sink.handles.find(connection)
             if named and found is not None:
                 if holder is not None:
                     named = [one._replace(tenant=holder.user) for one in named]

@@ -14,11 +14,10 @@ from __future__ import annotations
 from itertools import count
 from time import time_ns
 from typing import TYPE_CHECKING, Any, Final, Protocol
-from weakref import WeakValueDictionary
 
 from . import behalf
 from .excuses import Doubts, Told
-from .identity import DIFFERENT, Cell, Handle, agree, find_cell
+from .identity import DIFFERENT, Cell, Handles, agree
 from .judge import judge
 from .model import (
     ACCEPT,
@@ -140,7 +139,7 @@ class Sink:
         self._blocking = block is not None  # None: nothing is refused
         self._block = frozenset(block or BLOCKABLE)
         # Names by which applications speak of a connection: a framework's ids.
-        self.handles: WeakValueDictionary[str, Handle] = WeakValueDictionary()
+        self.handles = Handles()
         self.learner: Learner | None = None  # if somebody asked for it
         self._connections = count(1)
         self._inherited = 0  # up to this number they are the parent's; see forget()
@@ -202,13 +201,6 @@ class Sink:
         elif cell.connection_id:
             kind = RECIPIENTS.get(name, "id")
             self.clues.offer(cell.connection_id, "dependency", f"dependency:{name}", value, kind)
-
-    def find(self, value: object) -> tuple[Cell, dict[str, Any]] | None:
-        """The cell and scope of a connection object, or of a framework's id of one."""
-        if type(value) is not str:
-            return find_cell(value)
-        handle = self.handles.get(value)
-        return None if handle is None else (handle.cell, handle.scope)
 
     def session(self, cell: Cell, scope: dict[str, Any], session: object) -> None:
         """A framework keeps a session of its own with this connection."""

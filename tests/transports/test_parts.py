@@ -348,7 +348,7 @@ def test_a_connection_is_bound_by_its_sid(audited: Agent) -> None:
     assert cell.held is not None
     assert cell.held.principal.user == "5"
     del handle
-    assert audited.runtime.sink.find("sid-of-alice") is None
+    assert audited.runtime.sink.handles.find("sid-of-alice") is None
 
 
 @pytest.mark.parametrize("seen", [True, False])
@@ -364,7 +364,7 @@ def test_a_client_ends_once_whether_or_not_anybody_saw_it_close(audited: Agent, 
     del socket, client
     gc.collect()
     assert audited.counted("closed") == {("socketio",): 1}
-    assert sink.find("abc") is None
+    assert sink.handles.find("abc") is None
 
 
 def test_a_manager_that_names_the_sid_binds_it(audited: Agent) -> None:

@@ -320,11 +320,11 @@ class BindHook:
 
     def _cell(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self._socket is not None:
-            found = self._sink.find(self._socket(args, kwargs))
+            found = self._sink.handles.find(self._socket(args, kwargs))
             if found is not None:
                 return found
         for value in (*args[self._first :], *kwargs.values()):
-            found = self._sink.find(value)
+            found = self._sink.handles.find(value)
             if found is not None:
                 return found
         return None
