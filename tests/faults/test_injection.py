@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.faults.harness import Agent, Socket, agent
-from ws_audit import bindings, intents, payloads, sink
+from ws_audit import bindings, identity, intents, payloads, sink
 from ws_audit.hooks import calls, instances
 from ws_audit.hooks.calls import BindHook, ReceiveHook, SendHook, UnbindHook
 from ws_audit.hooks.instances import Created, CreateHook
@@ -222,7 +222,7 @@ HOOKS = [
     (CreateHook, "after"),
     (BindHook, "_cell"),
     (calls, "whom"),
-    (calls, "find_cell"),
+    (identity.Handles, "find"),
     (instances, "owner_of"),
     (Created, "of"),
     (Created, "add"),
