@@ -673,6 +673,16 @@ def test_what_is_watched_is_bounded(audited: Agent) -> None:
     assert len(search._watches) == 128
 
 
+def test_a_look_without_time_is_tried_three_times(audited: Agent) -> None:
+    one = Emitter("ann", **{name: [] for name in FIELDS})
+    search = audited.runtime.search
+    entry = audited.runtime.created.of((one,))
+    search._walk(entry, 1, 0)
+    assert list(search._waiting) == [(entry, 2)]
+    search._walk(entry, 3, 0)
+    assert list(search._waiting) == [(entry, 2)]
+
+
 def test_a_number_given_to_another_object_proves_nothing(audited: Agent) -> None:
     one, two = Emitter("ann"), Emitter("bob")
     one.buffer, two.buffer = [text(0)], [text(0)]
