@@ -33,6 +33,8 @@ class Canaries:
             who = principal(user)
             if who is not None:
                 self._owners[token] = Evidence("canary", who, CONTENT, "token", STRONG, False)
+        self._users = frozenset(one.principal.user for one in self._owners.values())
+        self._kinds: set[str] = set()  # of identifiers that the file is known to use
         pattern = _any_of(sorted(self._owners))
         lead = _common(list(self._owners))
         self._lead = lead if len(lead) >= _LEAD else ""
@@ -62,7 +64,7 @@ class Canaries:
         unknown = None
         for number, match in enumerate(find(content, 0, self._limit)):
             token = match.group() if kind is str else match.group().decode()
-            found = self._owners[token]
+            found = self._as_known(self._owners[token], connection)
             result = _whose(found, connection)
             if result == DIFFERENT:
                 return found
@@ -71,6 +73,19 @@ class Canaries:
             if number >= _FINDS:
                 break
         return unknown
+
+    def _as_known(self, found: Evidence, connection: Evidence) -> Evidence:
+        """The owner of a token, as the kind of identifier the connection's user is known by.
+
+        The file does not say whether it calls people by id or by name. It has, as soon as the
+        name of somebody who was connected is in it.
+        """
+        who, known = found.principal, connection.principal
+        if known.user in self._users:
+            self._kinds.add(known.kind)
+        if who.kind == known.kind or who.shape != known.shape or known.kind not in self._kinds:
+            return found
+        return found._replace(principal=who._replace(kind=known.kind))
 
 
 def load(path: str, limit: int, say: Callable[[str], None]) -> Canaries | None:

@@ -101,6 +101,22 @@ def test_the_file_may_name_a_user_by_any_of_their_names() -> None:
     assert owner(f"{TWO} {ONE}", of("auth0|x"), mixed) == "auth0|y"
 
 
+def test_a_file_of_names_is_one_when_somebody_in_it_was_connected() -> None:
+    search = Canaries(TOKENS, 10_000).search
+
+    def kind(connection: Evidence) -> str:
+        found = search(ONE, connection)
+        assert found is not None
+        return found.principal.kind
+
+    ann = of("ann", "name")
+    assert kind(ann) == "id"  # maybe ann's own id: incomparable
+    assert search(TWO, of("canary-2", "name")) is None
+    assert kind(ann) == "name"
+    assert kind(of("auth0|x", "subject")) == "id"
+    assert kind(of("17", "name")) == "id"
+
+
 def test_on_a_connection_whose_user_is_only_claimed() -> None:
     assert owner(ONE, of("ann")._replace(strength=WEAK)) == "canary-1"
 
