@@ -57,7 +57,7 @@ def leak(service: Service) -> Iterator[Victim]:
 
 @pytest.mark.parametrize(
     ("defect", "severity", "level"),
-    [("fanout_bug", "confirmed", "CRITICAL"), ("last_socket", "probable", "WARNING")],
+    [("fanout_bug", "confirmed", "CRITICAL"), ("shared_emitter", "probable", "WARNING")],
 )
 def test_store_and_log_have_it_when_the_process_is_killed(
     tmp_path: Path, defect: str, severity: str, level: str

@@ -109,7 +109,7 @@ def _scraped(process: subprocess.Popen[bytes], running: Prometheus) -> bool:
     ("defect", "alert", "severity"),
     [
         ("fanout_bug", "WsAuditLeakConfirmed", "confirmed"),
-        ("last_socket", "WsAuditLeakSuspected", "probable"),
+        ("shared_emitter", "WsAuditLeakSuspected", "probable"),
     ],
 )
 def test_a_leak_fires_its_alert(tmp_path: Path, defect: str, alert: str, severity: str) -> None:
