@@ -23,8 +23,8 @@ def _talk(found: Server, kind: str, until: str) -> None:
     base = f"ws://{HOST}:{found.port}/{kind}"
     seconds = SECONDS if until else 6.0
     with (
-        connect(f"{base}/ann_key", proxy=None) as ann,
-        connect(f"{base}/bob_key", proxy=None) as bob,
+        connect(f"{base}/ann_key") as ann,
+        connect(f"{base}/bob_key") as bob,
     ):
         deadline = time.monotonic() + seconds
         number = 0
