@@ -63,10 +63,10 @@ def surroundings(folder: Path, **more: str) -> dict[str, str]:
     return {**clean, "PYTHONPATH": path, **more}
 
 
-def doctor(folder: Path, *words: str, **environment: str) -> Ended:
-    """`ws-audit doctor ...` to its end."""
+def tool(folder: Path, *words: str, **environment: str) -> Ended:
+    """`ws-audit ...` to its end."""
     done = subprocess.run(
-        [sys.executable, "-m", "ws_audit", "doctor", *words],
+        [sys.executable, "-m", "ws_audit", *words],
         env=surroundings(folder, **environment),
         cwd=folder,
         capture_output=True,
@@ -75,6 +75,11 @@ def doctor(folder: Path, *words: str, **environment: str) -> Ended:
         check=False,
     )
     return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def doctor(folder: Path, *words: str, **environment: str) -> Ended:
+    """`ws-audit doctor ...` to its end."""
+    return tool(folder, "doctor", *words, **environment)
 
 
 def serve(
@@ -88,7 +93,7 @@ def serve(
     **environment: str,
 ) -> Ended:
     """uvicorn under the doctor; a client on each path sends and hears so many frames; its end."""
-    port = _free_port()
+    port = free_port()
     command = [sys.executable, "-m", "ws_audit", "doctor", "--format", form, "--"]
     command += [sys.executable, "-m", "uvicorn", app, "--port", str(port), "--log-level", "warning"]
     process = subprocess.Popen(
@@ -102,7 +107,7 @@ def serve(
         start_new_session=True,
     )
     try:
-        _listening(port, process)
+        listening(port, process)
         for path in paths:
             talk(port, path, frames)
         if end == signal.SIGINT:
@@ -124,14 +129,16 @@ def talk(port: int, path: str, frames: int) -> None:
             socket_.recv(timeout=10)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port nobody has."""
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         port: int = one.getsockname()[1]
         return port
 
 
-def _listening(port: int, process: subprocess.Popen[str]) -> None:
+def listening(port: int, process: subprocess.Popen[str]) -> None:
+    """Until the server answers."""
     deadline = time.monotonic() + 30
     while True:
         assert process.poll() is None, process.communicate()

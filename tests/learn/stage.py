@@ -11,16 +11,14 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from websockets.sync.client import connect
 
-from tests.doctor.stage import surroundings
+from tests.doctor.stage import Ended, free_port, listening, surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,12 +30,6 @@ PEOPLE = ("ann_key", "bob_key", "cyd_key")  # names that stand in no code of the
 # (command, whether it goes to another person, to whom the answers come: all, or one)
 TO_OTHERS = ("like", "visit")
 TO_ALL = ("arrive", "room")
-
-
-class Ended(NamedTuple):
-    code: int
-    out: str
-    err: str
 
 
 def command(port: int) -> list[str]:
@@ -56,7 +48,7 @@ def run(
 ) -> Ended:
     """A tool of ours around the server; each person sends each command so often."""
     folder.mkdir(exist_ok=True)
-    port = _free_port()
+    port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "ws_audit", *tool, "--", *command(port)],
         env=surroundings(folder, **environment),
@@ -68,7 +60,7 @@ def run(
         start_new_session=True,
     )
     try:
-        _listening(port, process)
+        listening(port, process)
         _talk(port, traffic, PEOPLE[:people])
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to everybody
         out, err = process.communicate(timeout=40)
@@ -107,22 +99,3 @@ def _talk(port: int, traffic: Sequence[tuple[str, int]], people: Sequence[str]) 
 def _hear(client: ClientConnection) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(client.recv(timeout=10))
     return found
-
-
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
-
-
-def _listening(port: int, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 30
-    while True:
-        assert process.poll() is None, process.communicate()
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            return
-        except OSError:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)

@@ -4,15 +4,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.doctor.stage import surroundings
-from tests.learn.stage import PEOPLE, Ended, run, verdicts
+from tests.doctor.stage import Ended, tool
+from tests.learn.stage import PEOPLE, run, verdicts
 from ws_audit import settings
 
 if TYPE_CHECKING:
@@ -188,17 +187,8 @@ def test_bad_settings(tmp_path: Path) -> None:
     assert "metrics_addr" in ended.err
 
 
-def _learn(folder: Path, *words: str, **environment: Any) -> Ended:
-    done = subprocess.run(
-        [sys.executable, "-m", "ws_audit", "learn", *words],
-        env=surroundings(folder, **environment),
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    return Ended(done.returncode, done.stdout, done.stderr)
+def _learn(folder: Path, *words: str, **environment: str) -> Ended:
+    return tool(folder, "learn", *words, **environment)
 
 
 def test_what_a_process_counts_holds_no_values(tmp_path: Path) -> None:
