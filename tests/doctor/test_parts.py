@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import types
 from typing import TYPE_CHECKING, Any
 
@@ -182,6 +183,26 @@ def test_a_tick_takes_no_last_words_back(tmp_path: Path) -> None:
     facts["n"] = 2  # it went on after all
     state.tick(140 * SECOND)
     assert read(tmp_path)["ended"] is False
+
+
+def test_two_threads_write_one_after_the_other(tmp_path: Path) -> None:
+    """The drain's tick and the end of the process use one file beside the file."""
+    begun, both = threading.Event(), threading.Event()
+
+    def gather() -> dict[str, Any]:
+        if threading.current_thread().name == "drain":
+            begun.set()
+            both.wait(0.5)  # time enough for the other to come between
+        return {"classes": []}
+
+    state = State([str(tmp_path)], gather, 30)
+    drain = threading.Thread(target=state.write, args=(SECOND,), name="drain")
+    drain.start()
+    assert begun.wait(10)
+    state.write(2 * SECOND, ended=True)
+    both.set()
+    drain.join(10)
+    assert read(tmp_path) == {"written_ns": 2 * SECOND, "ended": True, "classes": []}
 
 
 # --- counts ------------------------------------------------------------------------------------

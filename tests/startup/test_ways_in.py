@@ -173,11 +173,16 @@ def work(number):
         importlib.import_module(names[number % len(names)])
         take()
     except BaseException as fault:
-        faults.append(repr(fault))
+        # Python itself gives up so when threads import a circle from several ends.
+        if type(fault).__name__ != "_DeadlockError":
+            faults.append(repr(fault))
 
 threads = [threading.Thread(target=work, args=(number,), daemon=True) for number in range(16)]
 for thread in threads: thread.start()
 for thread in threads: thread.join(30)
+for name in names:  # what Python gave up
+    importlib.import_module(name)
+take()
 told(
     alive=sum(thread.is_alive() for thread in threads),
     faults=faults,

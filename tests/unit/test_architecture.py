@@ -71,7 +71,7 @@ MAY: dict[str, frozenset[str]] = {
         # what users' instances share
         "sharing": "classify identity signs tables",
         # what doctor reads
-        "facts": "classify identity intents signs",
+        "facts": "classify forks identity intents signs",
         # the verdict
         "judge": "identity",
         "policy": "identity",

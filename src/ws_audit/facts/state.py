@@ -16,6 +16,8 @@ import re
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+from ws_audit.forks import Undivided
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -47,6 +49,7 @@ class State:
         self._written_ns = 0
         self._text = ""
         self._ended = False
+        self._writing = Undivided()  # the drain's tick, and the end of the process
 
     def fold(self, record: Any) -> None:
         """Nothing from records."""
@@ -60,8 +63,11 @@ class State:
 
     def write(self, now_ns: int, *, ended: bool = False) -> None:
         """Write what is so now; `ended` says that nothing comes after it."""
-        if not self._directories:
-            return
+        if self._directories:
+            with self._writing:
+                self._write(now_ns, ended)
+
+    def _write(self, now_ns: int, ended: bool) -> None:
         text = _encoded(self._gather())
         # After its last words a process may tick on for a moment: that takes none of them back.
         told = text == self._text and (self._ended or not ended)
