@@ -76,7 +76,7 @@ bench: setup
 bench-startup: setup
 	$(BIN)/python -m benchmarks.startup
 
-# MODE=reviewed (default), canary, none, ...: python -m benchmarks.leaks --help
+# MODE=reviewed (default), canary, none, ..., ablation for all: python -m benchmarks.leaks --help
 bench-leaks: setup
 	$(BIN)/python -m benchmarks.leaks $(MODE)
 

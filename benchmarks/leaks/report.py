@@ -1,26 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The table a person reads, and the JSON a program does: what was found, missed, and invented.
+"""The text a person reads, and the JSON a program does: what was found, missed, and invented.
 
 Why it exists: recall without false alarms, or the other way round, says nothing; both stand in
-one place, with what was missed by name.
+one place, with what was missed by name. Everything is computed from the cases as they stand in
+the JSON, so that a figure can be traced to the file it was published from.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from .case import CARRIES, CATEGORIES, Benign, Defect
-from .score import bound
+from .score import SEVERITIES, bound
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from .score import Score
 
-PAGES = ("confirmed", "probable")
-FOUND = (*PAGES, "suspected")
+PAGES: Final = ("confirmed", "probable")
+FOUND: Final = (*PAGES, "suspected")
+Entry = dict[str, Any]
 
 
 @dataclass
@@ -34,39 +36,20 @@ class Outcome:
     broken: str = ""
 
 
-def _share(part: int, whole: int) -> str:
-    return f"{part}/{whole}" + (f" ({part / whole:.0%})" if whole else "")
-
-
-def _defects(outcomes: Iterable[Outcome]) -> list[tuple[Outcome, Defect, Score]]:
-    return [
-        (one, one.case, one.score)
-        for one in outcomes
-        if isinstance(one.case, Defect) and one.score is not None
-    ]
-
-
-def document(outcomes: list[Outcome], facts: dict[str, Any]) -> dict[str, Any]:
-    """Everything, case by case."""
+def entry(one: Outcome) -> Entry:
+    """A case as it stands in the JSON."""
     return {
-        **facts,
-        "summary": summary(outcomes),
-        "cases": [
-            {
-                "application": one.application,
-                "name": one.case.name,
-                "list": one.kind,
-                "class": getattr(one.case, "category", None) or getattr(one.case, "kind", ""),
-                "carries": getattr(one.case, "carries", None),
-                "broken": one.broken,
-                **({} if one.score is None else _figures(one.score)),
-            }
-            for one in outcomes
-        ],
+        "application": one.application,
+        "name": one.case.name,
+        "list": one.kind,
+        "class": getattr(one.case, "category", None) or getattr(one.case, "kind", ""),
+        "carries": getattr(one.case, "carries", None),
+        "broken": one.broken,
+        **({} if one.score is None else _figures(one.score)),
     }
 
 
-def _figures(score: Score) -> dict[str, Any]:
+def _figures(score: Score) -> Entry:
     return {
         "frames": score.frames,
         "leaked": score.leaked.total(),
@@ -82,70 +65,100 @@ def _figures(score: Score) -> dict[str, Any]:
     }
 
 
-def summary(outcomes: list[Outcome]) -> dict[str, Any]:
-    """The figures of the README's table."""
-    defects = _defects(outcomes)
-    benign = [one for one in outcomes if isinstance(one.case, Benign) and one.score is not None]
-    frames = sum(one.score.frames for one in benign if one.score is not None)
-    false = sum(
-        sum(one.score.alarms[severity] for severity in PAGES) for one in benign if one.score
-    )
-    worst = Counter(one.score.worst or "none" for one in benign if one.score is not None)
+def document(cases: list[Entry], facts: dict[str, Any]) -> dict[str, Any]:
+    """Everything, case by case."""
+    return {**facts, "summary": summary(cases), "cases": cases}
+
+
+def worst(case: Entry) -> str:
+    """The worst severity of anything the agent raised in a case, "" for nothing."""
+    return next((one for one in SEVERITIES if one in case["rules"].values()), "")
+
+
+def defects(cases: Iterable[Entry]) -> list[Entry]:
+    """The defects that were played, without those held back."""
+    return [one for one in cases if one["list"] == "DEFECTS" and not one["broken"]]
+
+
+def benign(cases: Iterable[Entry]) -> list[Entry]:
+    """The kinds of benign traffic that were played."""
+    return [one for one in cases if one["list"] == "BENIGN" and not one["broken"]]
+
+
+def summary(cases: list[Entry]) -> dict[str, Any]:
+    """The figures of the table in docs/accuracy.md."""
+    kinds = benign(cases)
+    frames = sum(one["frames"] for one in kinds)
+    false = sum(one["alarms"].get(severity, 0) for one in kinds for severity in PAGES)
     judged = Counter[str]()
-    for one in outcomes:
-        if one.score is not None:
-            judged.update(one.score.coverage)
+    for one in cases:
+        judged.update(one.get("coverage", {}))
     return {
-        "defects": {
-            group: {
-                "cases": len(members),
-                "found": sum(score.named in FOUND for _, _, score in members),
-                "pages": sum(score.named in PAGES for _, _, score in members),
-                "exact": sum(score.exact for _, _, score in members),
-                "frames": sum(score.leaked.total() for _, _, score in members),
-                "recalled": sum(score.recalled for _, _, score in members),
-                "invented": sum(score.invented for _, _, score in members),
-            }
-            for group, members in _groups(defects)
-        },
+        "defects": {group: _sums(members) for group, members in _groups(cases)},
         "benign": {
-            "kinds": len(benign),
-            "worst": dict(worst),
+            "kinds": len(kinds),
+            "worst": dict(Counter(worst(one) or "none" for one in kinds)),
             "frames": frames,
             "false_pages": false,
             "bound": bound(false, frames) if frames else None,
         },
         "coverage": dict(judged),
+        "broken": sum(bool(one["broken"]) for one in cases),
+        "misdated": sum(misdated(one) for one in cases),
     }
 
 
-def _groups(
-    defects: list[tuple[Outcome, Defect, Score]],
-) -> list[tuple[str, list[tuple[Outcome, Defect, Score]]]]:
-    seen = [one for one in defects if one[0].kind != "HELD_BACK"]
-    held = [one for one in defects if one[0].kind == "HELD_BACK"]
+def misdated(case: Entry) -> bool:
+    """Whether the agent's times are wrong.
+
+    Of a pair, an incident is held against all the clients' messages that leaked. Where the
+    counts are not the clients', it may be about others, so that its times say nothing.
+    """
+    return bool(case.get("times")) and case["exact"]
+
+
+def _sums(members: list[Entry]) -> dict[str, int]:
+    return {
+        "cases": len(members),
+        "found": sum(one["named"] in FOUND for one in members),
+        "pages": sum(one["named"] in PAGES for one in members),
+        "exact": sum(one["exact"] for one in members),
+        "frames": sum(one["leaked"] for one in members),
+        "recalled": sum(one["recalled"] for one in members),
+        "invented": sum(one["invented"] for one in members),
+    }
+
+
+def _groups(cases: list[Entry]) -> list[tuple[str, list[Entry]]]:
+    seen = defects(cases)
+    held = [one for one in cases if one["list"] == "HELD_BACK" and not one["broken"]]
     groups = [("all", seen)]
-    groups += [(name, [one for one in seen if one[1].carries == name]) for name in CARRIES]
-    groups += [(name, [one for one in seen if one[1].category == name]) for name in CATEGORIES]
+    groups += [(name, [one for one in seen if one["carries"] == name]) for name in CARRIES]
+    groups += [(name, [one for one in seen if one["class"] == name]) for name in CATEGORIES]
     return [*groups, ("held back", held)] if held else groups
 
 
-def text(outcomes: list[Outcome], facts: dict[str, Any]) -> str:
-    """The table, what was missed, and what was called a leak that is none."""
+def text(document: dict[str, Any]) -> str:
+    """What was found, missed, and called a leak that is none."""
     lines = [
-        f"{facts['mode']}; content {facts['hash']}" + ("" if facts["frozen"] else ", not frozen")
+        f"{document['mode']}; content {document['hash']}"
+        + ("" if document["frozen"] else ", not frozen")
     ]
-    broken = [one for one in outcomes if one.broken]
-    if facts["mode"] == "verify":
-        lines.append(f"{len(outcomes) - len(broken)} of {len(outcomes)} cases are what they say")
+    cases = document["cases"]
+    broken = [one for one in cases if one["broken"]]
+    if document["mode"] == "verify":
+        lines.append(f"{len(cases) - len(broken)} of {len(cases)} cases are what they say")
     else:
-        lines += _table(outcomes)
-    lines += [f"BROKEN {one.case.name}: {one.broken}" for one in broken]
+        lines += _table(document["summary"]) + _by_name(cases)
+    lines += [f"BROKEN {one['name']}: {one['broken']}" for one in broken]
     return "\n".join(lines)
 
 
-def _table(outcomes: list[Outcome]) -> list[str]:
-    figures = summary(outcomes)
+def _share(part: int, whole: int) -> str:
+    return f"{part}/{whole}" + (f" ({part / whole:.0%})" if whole else "")
+
+
+def _table(figures: dict[str, Any]) -> list[str]:
     header = ("defects", "found", "would page", "exact pairs", "leaked frames named", "invented")
     rows = [header]
     for group, one in figures["defects"].items():
@@ -162,32 +175,37 @@ def _table(outcomes: list[Outcome]) -> list[str]:
         )
     widths = [max(len(row[column]) for row in rows) for column in range(len(header))]
     lines = ["", *("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows), ""]
-    benign = figures["benign"]
+    kinds = figures["benign"]
     lines.append(
-        f"benign: {benign['kinds']} kinds, worst alarm "
-        + ", ".join(f"{name}: {count}" for name, count in sorted(benign["worst"].items()))
+        f"benign: {kinds['kinds']} kinds, worst alarm "
+        + ", ".join(f"{name}: {count}" for name, count in sorted(kinds["worst"].items()))
     )
-    if benign["frames"]:
+    if kinds["frames"]:
         lines.append(
-            f"  false pages: {benign['false_pages']} of {benign['frames']} frames; "
-            f"95 % sure to be below {benign['bound']:.3%}"
+            f"  false pages: {kinds['false_pages']} of {kinds['frames']} frames; "
+            f"95 % sure to be below {kinds['bound']:.3%}"
         )
     coverage = figures["coverage"]
     if coverage.get("frames"):
         lines.append(f"judged: {_share(coverage['judged'], coverage['frames'])} of all frames")
-    lines.append("")
-    for _, case, score in _defects(outcomes):
-        if score.named not in FOUND:
-            rules = ", ".join(f"{rule} {severity}" for rule, severity in score.rules.items())
-            lines.append(
-                f"MISSED {case.name} ({case.category}, {case.carries}): {rules or 'nothing'}"
-            )
-        if score.times:
-            lines.append(f"TIMES {case.name}: {score.times}")
-        if score.strangers:
-            lines.append(f"STRANGERS {case.name}: {score.strangers} hashes of nobody")
-    for one in outcomes:
-        if isinstance(one.case, Benign) and one.score is not None and one.score.worst:
-            rules = ", ".join(f"{rule} {what}" for rule, what in one.score.rules.items())
-            lines.append(f"ALARM {one.case.name} ({one.case.kind}): {rules}")
+    return [*lines, ""]
+
+
+def _by_name(cases: list[Entry]) -> list[str]:
+    lines = []
+    for one in cases:
+        if one["broken"]:
+            continue
+        rules = ", ".join(f"{rule} {severity}" for rule, severity in one["rules"].items())
+        if one["list"] == "BENIGN":
+            if rules:
+                lines.append(f"ALARM {one['name']} ({one['class']}): {rules}")
+            continue
+        if one["named"] not in FOUND:
+            what = f"{one['class']}, {one['carries']}"
+            lines.append(f"MISSED {one['name']} ({what}): {rules or 'nothing'}")
+        if misdated(one):
+            lines.append(f"TIMES {one['name']}: {one['times']}")
+        if one["strangers"]:
+            lines.append(f"STRANGERS {one['name']}: {one['strangers']} hashes of nobody")
     return lines

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from .case import Application, Benign, Defect
+from .case import Application, Benign, Defect, Swap
 from .people import Person, invent, save
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ MODES: Final = {
     "payload": "nothing but the connection's user and the payload's owner field",
     "argument": "nothing but the connection's user and the recipient the caller named",
     "binding": "nothing but the connection's binding",
-    "learned": "what `ws-audit learn` proposes from the application's benign traffic",
+    "learned": "what `ws-audit learn` proposes from benign traffic, as it is: see learned.py",
 }
 ABLATIONS: Final = ("payload", "argument", "binding")
 
@@ -63,62 +63,86 @@ class Played:
 
 
 def play(
-    application: Application, case: Defect | Benign, kind: str, mode: str, *, clean: bool = False
+    application: Application,
+    case: Defect | Benign,
+    kind: str,
+    mode: str,
+    *,
+    clean: bool = False,
+    learned: str = "",
 ) -> Played:
-    """Play one case; `kind` is the list it is in, `clean` leaves a defect's edits out."""
+    """Play one case; `kind` is the list it is in, `clean` leaves a defect's edits out.
+
+    `learned` is the configuration of a run in mode "learned".
+    """
     with tempfile.TemporaryDirectory(prefix="leaks-") as text:
         directory = Path(text)
-        shutil.copytree(
-            application.directory,
-            directory / "app",
-            ignore=shutil.ignore_patterns("__pycache__", *OURS),
-        )
-        if isinstance(case, Defect) and not clean:
-            for swap in case.swaps:
-                swap.apply(directory / "app")
-        people = invent()
-        save(people, directory / "app" / "people.json")
-        environment = {**os.environ, "LEAKS_DIRECTORY": str(directory / "app")}
-        given = environment if mode == "verify" else _audited(application, directory, people, mode)
-        with _serving(application, directory, given, mode) as port:
-            words = ("-m", f"{__package__}.actors", application.name, kind, case.name, str(port))
-            clients = subprocess.run(
-                [sys.executable, *words],
-                cwd=ROOT,
-                env=environment,
-                capture_output=True,
-                text=True,
-                timeout=PLAY_SECONDS,
-                check=False,
-            )
+        swaps = case.swaps if isinstance(case, Defect) and not clean else ()
+        people = copied(application, swaps, directory)
+        given = bare(directory)
+        if mode != "verify":
+            settings = _settings(application, directory, people, mode) or learned
+            given = audited(directory, settings)
+        with serving(application, directory, given, mode) as port:
+            clients = act(application, kind, case.name, port, directory)
         said = (directory / "server.log").read_text(errors="replace")
         if clients.returncode:
             raise BrokenError(f"the clients: {clients.stderr[-2000:]}\nthe server: {said[-2000:]}")
-        lines = (directory / "app" / "journal.jsonl").read_text().splitlines()
         review = None
         if mode != "verify":
             if " manager class" not in said:
                 raise BrokenError(f"the agent has not started: {said[-2000:]}")
             review = _review(directory / "traces")
-        return Played(people, [json.loads(line) for line in lines], review, said)
+        return Played(people, journal(directory), review, said)
 
 
-def _audited(
-    application: Application, directory: Path, people: list[Person], mode: str
-) -> dict[str, str]:
-    text = ""
-    if mode in ("reviewed", "canary"):
-        text = (application.directory / "policy.toml").read_text()
-    elif mode == "learned":
-        text = (Path(os.environ["LEAKS_LEARNED"]) / f"{application.name}.toml").read_text()
-    if mode == "canary":
-        tokens = {str(getattr(one, application.users_by)): one.canary for one in people}
-        (directory / "tokens.json").write_text(json.dumps(tokens))
-        text += f'\n[canary]\ntokens_file = "{directory / "tokens.json"}"\n'
-    (directory / "ws-audit.toml").write_text(text)
+def copied(application: Application, swaps: tuple[Swap, ...], directory: Path) -> list[Person]:
+    """The application as it is tried, with new people in it."""
+    shutil.copytree(
+        application.directory,
+        directory / "app",
+        ignore=shutil.ignore_patterns("__pycache__", *OURS),
+    )
+    for swap in swaps:
+        swap.apply(directory / "app")
+    people = invent()
+    save(people, directory / "app" / "people.json")
+    return people
+
+
+def act(
+    application: Application, kind: str, name: str, port: int, directory: Path
+) -> subprocess.CompletedProcess[str]:
+    """Let the clients of one case play it, in a process of their own."""
+    words = ("-m", f"{__package__}.actors", application.name, kind, name, str(port))
+    return subprocess.run(
+        [sys.executable, *words],
+        cwd=ROOT,
+        env=bare(directory),
+        capture_output=True,
+        text=True,
+        timeout=PLAY_SECONDS,
+        check=False,
+    )
+
+
+def journal(directory: Path) -> list[dict[str, Any]]:
+    """What the clients of the last case wrote down."""
+    lines = (directory / "app" / "journal.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def bare(directory: Path) -> dict[str, str]:
+    """The environment of what has nothing of the agent."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("WS_AUDIT_")}
+    return {**kept, "LEAKS_DIRECTORY": str(directory / "app")}
+
+
+def audited(directory: Path, settings: str) -> dict[str, str]:
+    """The environment of a server with the agent, so configured."""
+    (directory / "ws-audit.toml").write_text(settings)
     return {
-        **{key: value for key, value in os.environ.items() if not key.startswith("WS_AUDIT_")},
-        "LEAKS_DIRECTORY": str(directory / "app"),
+        **bare(directory),
         "WS_AUDIT_ENABLED": "1",
         "WS_AUDIT_CONFIG": str(directory / "ws-audit.toml"),
         "WS_AUDIT_TRACE_DIR": str(directory / "traces"),
@@ -127,10 +151,22 @@ def _audited(
     }
 
 
+def _settings(application: Application, directory: Path, people: list[Person], mode: str) -> str:
+    if mode not in ("reviewed", "canary"):
+        return ""
+    text = (application.directory / "policy.toml").read_text()
+    if mode == "canary":
+        tokens = {str(getattr(one, application.users_by)): one.canary for one in people}
+        (directory / "tokens.json").write_text(json.dumps(tokens))
+        text += f'\n[canary]\ntokens_file = "{directory / "tokens.json"}"\n'
+    return text
+
+
 @contextlib.contextmanager
-def _serving(
+def serving(
     application: Application, directory: Path, environment: dict[str, str], mode: str
 ) -> Iterator[int]:
+    """The application's server; yields its port."""
     port = _free_port()
     words = [str(port) if word == "PORT" else word for word in application.command]
     if mode in ABLATIONS:
