@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HOST = "127.0.0.1"
-START_SECONDS, STOP_SECONDS = 30.0, 20.0
+START_SECONDS, STOP_SECONDS = 30.0, 40.0
 VICTIM = "alice"  # whose messages leak
 
 
@@ -70,6 +70,7 @@ class Stage:
         port, first = free_port(), free_range(max(ports, 1))
         log = self.directory / "server.log"
         given = {
+            "PYTHONFAULTHANDLER": "1",
             "WS_AUDIT_ENABLED": "1",
             "WS_AUDIT_TRACE_DIR": "traces",
             "WS_AUDIT_METRICS_ADDR": f"{HOST}:{first}-{first + ports - 1}" if ports else "",
@@ -192,7 +193,16 @@ class Server:
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Send the signal to the process that was started, as an orchestrator does, and wait."""
         self.process.send_signal(number)
-        return self.process.wait(STOP_SECONDS)
+        return self.ended()
+
+    def ended(self) -> int:
+        """Its exit code, when it has ended; if it does not, where all its threads stand."""
+        try:
+            return self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGABRT)
+            self.process.wait(STOP_SECONDS)
+            raise AssertionError(f"did not end\n{self.said()}") from None
 
     def interrupt(self) -> None:
         """Ctrl-C in its terminal: every process of the group gets the signal."""

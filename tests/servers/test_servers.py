@@ -92,8 +92,8 @@ def test_clients_that_are_still_there_and_ctrl_c(stage: Stage, name: str) -> Non
             server.talk("carol")
             server.interrupt()
             if not (name.startswith("hypercorn") and WAITS_FOR_CLIENTS):
-                server.process.wait(20)
-        server.process.wait(20)
+                server.ended()
+        server.ended()
     server.assert_quiet(workers)
     assert_reviewed(server, name)
 
@@ -104,7 +104,7 @@ def test_a_worker_that_its_supervisor_ends_without_a_word(stage: Stage) -> None:
         pids = server.talk_to_all(2)
         for pid in pids:
             os.kill(pid, signal.SIGTERM)  # for which hypercorn's workers have no handler
-        server.process.wait(20)
+        server.ended()
     server.assert_quiet(2)
     document = server.assert_reviewed(complete=False)
     assert len(document["problems"]) == 2
