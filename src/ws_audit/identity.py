@@ -34,7 +34,7 @@ _UUID: Final = re.compile(
 )
 _EMAIL: Final = re.compile(r"[^@\s]{1,64}@[^@\s]{1,255}\.[^@\s.]{2,63}")
 _SUBJECT: Final = re.compile(r"[A-Za-z][\w.-]*\|")  # provider|id, as identity providers issue it
-_GUEST: Final = re.compile(naming.GUEST, re.IGNORECASE)
+GUEST: Final = re.compile(naming.GUEST, re.IGNORECASE)
 _MAX_LENGTH: Final = 256  # a longer identifier is a token or text, no user id
 _MAX_BYTES: Final = 4 * _MAX_LENGTH
 _NOBODY: Final = frozenset({"", "none", "null", "anonymous", "undefined", "guest"})
@@ -112,16 +112,24 @@ def compare(one: Principal, other: Principal) -> int:
 
 def agree(held: Evidence, other: Principal) -> int:
     """Compare `other` with a connection's principal and, where that can't be, its aliases."""
-    result = compare(held.principal, other)
+    known = held.principal
+    result = compare(known, other)
+    # The very text they go by is theirs, whatever the field's name says that it is.
+    if result == INCOMPARABLE and known.user == other.user:
+        result = compare(known, _as(known, other))
     for alias in held.aliases:
         if result == SAME:
             break
         # A second id of the same person may agree where the first one can't, or seems not to;
         # and a login name is theirs, even in a field that is called an id.
-        if compare(alias, other._replace(kind=alias.kind)) == SAME:
+        if compare(alias, _as(alias, other)) == SAME:
             return SAME
         result = compare(alias, other) or result
     return result
+
+
+def _as(known: Principal, other: Principal) -> Principal:
+    return other._replace(kind=known.kind)
 
 
 # --- reading without running application code ----------------------------------------------
@@ -244,6 +252,7 @@ class Cell:
         "held",
         "inbound_dissents",
         "limited",
+        "met",
         "pinned",
         "scope",
         "transport",
@@ -265,6 +274,7 @@ class Cell:
         self.asked = 0  # how often the declared accessor was, in vain; -1: it has answered
         self.aliases_of: Principal | None = None  # whose aliases the declared callable has told
         self.address: frozenset[str] = frozenset()  # its parts, once somebody needed them
+        self.met: Evidence | None = None  # what the table of people has of it
         self.claims = 0  # resources its client was the first to name
         self.hands_round = False  # its task has sent one message to several people: see behalf
         self.inbound_dissents = 0  # messages in which the client claimed to be someone else
@@ -294,13 +304,14 @@ class Cell:
         both (a dependency on token claims, and one on the user they name), else nothing.
         """
         held = self.held
-        if held is None or (not self.pinned and _GUEST.match(held.principal.user)):
+        if held is None or (not self.pinned and GUEST.match(held.principal.user)):
             self.held = evidence
             return None
         result = agree(held, evidence.principal)
         if result == DIFFERENT and not self.pinned:
             return evidence
-        if result == INCOMPARABLE and _origin(held) == _origin(evidence) == "dependency":
+        another = compare(held.principal, evidence.principal) == INCOMPARABLE
+        if result != DIFFERENT and another and _origin(held) == _origin(evidence) == "dependency":
             names = (*held.aliases, evidence.principal, *evidence.aliases)
             self.held = held._replace(aliases=tuple(dict.fromkeys(names)))
         return None

@@ -44,7 +44,8 @@ ORDER: Final = {
 }
 _WEIGHT: Final = {STRONG: 0, MEDIUM: 1, WEAK: 2}
 
-_MATCHED: Final = Verdict(MATCH)
+MATCHED: Final = Verdict(MATCH)  # and nothing was said that could not be compared
+_IN_PART: Final = Verdict(MATCH)  # equal, and not the same: a second look may tell more
 _NO_PRINCIPAL: Final = Verdict(UNATTRIBUTED, NO_PRINCIPAL)
 _INCOMPARABLE: Final = Verdict(UNATTRIBUTED, INCOMPARABLE)
 _UNDECLARED: Final = Verdict(UNATTRIBUTED, UNDECLARED_BROADCAST)
@@ -92,7 +93,7 @@ def judge(  # noqa: C901
     if no_user is not None:
         return Verdict(VIOLATION, "", no_user.name, HYGIENE, no_user)
     if attested:
-        return _MATCHED
+        return _IN_PART if incomparable else MATCHED
     if incomparable:
         return _INCOMPARABLE
     if kind == BROADCAST:

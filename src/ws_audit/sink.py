@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from itertools import count
 from time import time_ns
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from . import behalf
 from .excuses import Doubts, Told
 from .identity import DIFFERENT, Cell, Handles, agree
-from .judge import judge
+from .judge import MATCHED, judge
 from .model import (
     ACCEPT,
     BROADCAST,
@@ -48,6 +48,7 @@ from .model import (
     Verdict,
 )
 from .naming import RECIPIENTS
+from .people import People
 from .schema import BLOCKABLE
 from .witnesses import Witnesses, collect, gather
 
@@ -57,49 +58,13 @@ if TYPE_CHECKING:
     from .bindings import Bindings
     from .intents import Frame, Intents
     from .labels import Events
+    from .listeners import Clues, Learner, Violations
     from .model import Resource
     from .payloads import Reader
     from .tally import Tally
 
 _INTERNAL: Final = Verdict(UNATTRIBUTED, INTERNAL_ERROR)
 _LIMIT: Final = Verdict(UNATTRIBUTED, LIMIT)
-
-
-class Clues(Protocol):
-    """Looks at some of the deliveries nobody could judge; see facts."""
-
-    def unjudged(
-        self,
-        cell: Cell,
-        scope: dict[str, Any],
-        content: object,
-        frame: Frame | None,
-        evidence: tuple[Evidence, ...],
-        event: str,
-        reason: str,
-    ) -> str: ...
-
-    def offer(self, connection: int, sort: str, path: str, value: object, kind: str) -> None: ...
-
-
-class Learner(Protocol):
-    """Counts what messages look like when all is well; see facts."""
-
-    def look(
-        self,
-        connection: Evidence | None,
-        content: object,
-        frame: Frame | None,
-        event: str,
-        verdict: Verdict,
-    ) -> None: ...
-
-
-class Violations(Protocol):
-    """Where a violation goes at once, and where its outcome goes afterwards."""
-
-    def record(self, delivery: Delivery) -> None: ...
-    def outcome(self, delivery: Delivery) -> None: ...
 
 
 class Sink:
@@ -136,6 +101,7 @@ class Sink:
         self.clues = clues
         self._doubts = doubts or Doubts()
         self._tenants = self._doubts.tenants
+        self._people = People()
         self._blocking = block is not None  # None: nothing is refused
         self._block = frozenset(block or BLOCKABLE)
         # Names by which applications speak of a connection: a framework's ids.
@@ -162,10 +128,12 @@ class Sink:
         self._open += 1  # a guard against exhaustion, not a count: a lost update does no harm
         cell.connection_id = next(self._connections)
         cell.limited = self._open > self._max_open
+        self._people.met(cell, time_ns())
 
     def close(self, cell: Cell) -> None:
         """The connection has ended."""
         behalf.end(cell)
+        self._people.left(cell, time_ns())
         cell.user_seen = None  # tasks that go on keep the cell, and must keep nothing else
         if cell.connection_id > self._inherited:
             self._tally.add(("closed", cell.transport))
@@ -212,9 +180,11 @@ class Sink:
         """The application said it itself, with ws_audit.bind()."""
         cell.held = Evidence("connection", who, ACCEPT, "ws_audit.bind", STRONG, True, aliases)
         cell.pinned = True
+        self._people.met(cell, time_ns())
 
     def _offer(self, cell: Cell, evidence: Evidence, site: str = "") -> None:
         dissent = cell.offer(evidence)
+        self._people.met(cell, time_ns())
         if (
             dissent is not None
             and cell.connection_id
@@ -281,6 +251,11 @@ class Sink:
                 said = self._witnesses.ask(collected, reading, belongs, content, frame, round_)
             evidence = tuple(collected)
             verdict = _LIMIT if cell.limited else judge(evidence, kind, note)
+            if verdict is not MATCHED and len(evidence) > 1 and connection is not None:
+                known = self._people.resolved(evidence, now)
+                if known is not evidence:
+                    evidence = known
+                    verdict = judge(evidence, kind, note)
             if self._tenants is not None and verdict.verdict == MATCH:
                 evidence = self._tenants.told(evidence, content)
                 verdict = judge(evidence, kind, note)
@@ -366,7 +341,9 @@ class Sink:
         self, evidence: tuple[Evidence, ...], verdict: Verdict, told: Told
     ) -> tuple[tuple[Evidence, ...], Verdict, Inputs | None]:
         try:
-            return self._doubts.again(evidence, verdict, told)
+            answer = self._doubts.again(evidence, verdict, told)
+            self._people.met(told.cell, told.time_ns)  # maybe by further names now
+            return answer
         except Exception as fault:  # no reason to forget what was found
             self._failed("policy", fault)
             return evidence, verdict, None
@@ -397,7 +374,10 @@ class Sink:
 
     def inbound(self, cell: Cell, scope: dict[str, Any], content: object) -> None:
         """A message came in: does the client claim to be someone else, and what does it name?"""
-        connection = self.resolve(cell, scope) or self._bindings.greeted(cell, content)
+        connection = self.resolve(cell, scope)
+        if connection is None:
+            connection = self._bindings.greeted(cell, content)
+            self._people.met(cell, time_ns())
         serving = behalf.begin(cell)
         if connection is None or connection.strength == WEAK:
             return
@@ -483,6 +463,7 @@ class Sink:
     def forget(self) -> None:
         """After a fork: the connections open now are counted by the parent, and end there."""
         self._inherited = next(self._connections)
+        self._people.forget()
         self._open = 0
 
     def _settled(self, delivery: Delivery) -> None:

@@ -67,6 +67,8 @@ MAY: dict[str, frozenset[str]] = {
         "behalf": "identity",
         "resources": "identity",
         "canaries": "identity",
+        "people": "identity",
+        "listeners": "",
         "witnesses": "behalf canaries identity resources",
         # what users' instances share
         "sharing": "classify identity signs tables",
@@ -78,7 +80,8 @@ MAY: dict[str, frozenset[str]] = {
         "excuses": "identity intents judge payloads policy tally",
         "declarations": "excuses hooks payloads policy tally",
         # hooks and transports push facts down to the sink; they alone touch the application
-        "sink": "behalf bindings excuses identity intents judge labels payloads tally witnesses",
+        "sink": "behalf bindings excuses identity intents judge labels payloads people tally"
+        " witnesses",
         "hooks": "classify excuses identity intents labels modules payloads signs sink sites tables"
         " tally",
         "transports": "behalf hooks identity intents sink",

@@ -23,6 +23,7 @@ from ws_audit.identity import describe, evidence_of, principal
 from ws_audit.modules import name_of
 
 from .guard import asked
+from .person import Person
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -33,6 +34,7 @@ _LISTS: Final[tuple[type, ...]] = (list, tuple, set, frozenset, dict, type({}.ke
 _name_of = type.__dict__["__name__"].__get__  # past what a metaclass may have put before it
 MOST: Final = 100_000  # people of one room
 ACCESSOR: Final = "identity.accessor"
+ALIASES: Final = "identity.aliases"
 
 
 def _module(name: str) -> Any:
@@ -55,7 +57,7 @@ class Asking:
         say: Callable[[str], None],
     ) -> None:
         self._names = dict.fromkeys(memberships, "membership")
-        self._names |= {accessor: ACCESSOR, aliases: "identity.aliases"}
+        self._names |= {accessor: ACCESSOR, aliases: ALIASES}
         self._accessor, self._aliases = accessor, aliases
         self._count = count
         self._say = say
@@ -92,7 +94,7 @@ class Asking:
 
     def aliases(self, who: Principal) -> tuple[Principal, ...]:
         """Other identifiers of the same person."""
-        answer = self._call(self._aliases, who)
+        answer = self._call(self._aliases, Person(who))
         one = principal(answer)
         people = [one] if one is not None else self._listed(self._aliases, answer) or []
         return tuple(other for other in people if other != who)
@@ -125,7 +127,10 @@ class Asking:
         self._count()
         # The type only: the text of an exception may quote anything.
         kind = _name_of(type(fault))
-        self._tell(name, f"it raised {kind}; further errors are only counted")
+        hint = ""
+        if self._names[name] == ALIASES:  # the usual mistake
+            hint = ' (it gets an identifier as text: "17", not 17)'
+        self._tell(name, f"it raised {kind}{hint}; further errors are only counted")
 
     def _wrong(self, name: str) -> None:
         self._count()
