@@ -128,17 +128,16 @@ class People:
         if not people:
             people, strength = _fresh(self._claimed.get(who.user), now_ns), WEAK
         tenant = who.tenant or connection.principal.tenant
-        different = None
+        different, unclear = None, False
         for person in people:
             if tenant is not None and person[0].tenant not in (None, tenant):
                 continue
             result, kind = _whose(person, who.user, connection)
             if result == SAME:
                 return one._replace(principal=connection.principal)
-            if result == INCOMPARABLE:
-                return None  # it may be theirs
+            unclear = unclear or result == INCOMPARABLE  # then it may be theirs
             different = kind
-        if different is None:
+        if different is None or unclear:
             return None
         # As the text stands there: an alias told later may still say whose it is.
         return one._replace(
