@@ -61,8 +61,9 @@ class People:
             return  # an address anybody may choose
         before, cell.met = cell.met, evidence
         if before is not None:
-            # A connection that was renamed is still one person's: the old name tells nobody.
-            self._gone(before, 0)
+            # Somebody else's now, unless more is known of the same person, or better.
+            same = before.principal == evidence.principal or before.strength == WEAK
+            self._gone(before, 0 if same else now_ns)
         table = self._table(evidence)
         person = (evidence.principal, *evidence.aliases)
         for one in person:

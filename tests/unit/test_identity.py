@@ -362,6 +362,16 @@ def test_a_login_name_is_its_users_whatever_the_field_is_called() -> None:
     assert agree(both, held("bob").principal) == DIFFERENT
 
 
+def test_a_second_dependency_says_what_else_the_same_text_is() -> None:
+    """Token claims name `alice`; the user they are looked up for has the id `alice`."""
+    cell = Cell(1, "asgi")
+    name = held("alice").principal._replace(kind="name")
+    cell.offer(held("alice")._replace(principal=name, source="dependency:claims"))
+    assert cell.offer(held("alice")._replace(source="dependency:user")) is None
+    assert cell.held is not None
+    assert agree(cell.held, held("bob").principal) == DIFFERENT  # an id, too
+
+
 def test_pinned_nothing_moves_it() -> None:
     cell = Cell(1, "asgi")
     cell.held, cell.pinned = held(17), True

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.faults.harness import Agent, Socket, agent
+from tests.faults.harness import Agent, Socket, agent, module_of
 from tests.unit.test_judge import argument, canary, instance, payload, resource, told, who
 from ws_audit.identity import SAME, Cell, agree, principal
 from ws_audit.judge import MATCHED, judge
@@ -77,6 +77,7 @@ TABLE = [
     ("name:alice", "", "bob", "incomparable"),
     ("name:alice", "name:bob", "order-7", "incomparable"),
     ("name:alice", "name:bob", "Bob", "incomparable"),
+    ("name:bob", "name:Bob", "Bob", "incomparable"),
     # A person with several identifiers, wherever they are known from.
     ("name:alice id:17", "id:18 name:bob", "alice", "match"),
     ("name:alice", "id:u-7 name:alice", "u-7", "match"),
@@ -231,13 +232,21 @@ def test_who_was_here_is_known_for_a_while() -> None:
     assert world.verdict("name:alice", payload("bob")) == "incomparable"
 
 
-def test_a_connection_that_was_renamed_had_no_other_name() -> None:
+def test_a_connection_that_changed_hands_was_somebody_elses_lately() -> None:
     world = World()
-    cell = world.met(connected("name:visiting-bob"))
-    cell.held = connected("name:bob").held
-    assert world.verdict(cell, payload("visiting-bob")) == "incomparable"
+    cell = world.met(connected("name:alice"))
+    cell.held = connected("name:bob").held  # she logged out, he logged in
+    assert world.verdict(cell, payload("alice")) == PROBABLE
     assert world.verdict(cell, payload("bob")) == "match"
-    assert world.verdict("name:alice", payload("bob")) == PROBABLE
+    world.now += 2 * LATELY_NS
+    assert world.verdict(cell, payload("alice")) == "incomparable"
+
+
+def test_what_a_client_claimed_before_it_was_known_is_forgotten() -> None:
+    world = World()
+    cell = world.met(connected("name:bobby", source="login.name"))
+    cell.held = connected("name:bob").held
+    assert world.verdict(cell, payload("bobby")) == "incomparable"
 
 
 def test_further_names_are_learned_when_they_are_told() -> None:
@@ -245,6 +254,7 @@ def test_further_names_are_learned_when_they_are_told() -> None:
     cell = world.met(connected("name:alice"))
     cell.know((who("u-7"),))
     world.met(cell)
+    assert len(world.people._known["alice"].people) == 1  # and not twice
     assert world.verdict("name:alice", payload("u-7")) == "match"
 
 
@@ -427,8 +437,6 @@ def test_who_logs_in_by_a_message() -> None:
 
 def test_aliases_have_the_last_word() -> None:
     """A name that seems another's is one's own after all, as a declared function knows."""
-    from tests.faults.harness import module_of
-
     module_of("named", aliases=lambda person: ["bob"] if person == "alice" else [])
 
     async def act(alice: Socket, bob: Socket) -> None:
@@ -453,6 +461,43 @@ def test_what_compares_today_asks_no_table(monkeypatch: pytest.MonkeyPatch) -> N
     with agent() as one:
         one.patch(Hub)
         assert play(one, act, {"id": "alice"}, {"id": "bob"}) == ["match"] * 6
+
+
+def test_whom_the_application_binds_is_known() -> None:
+    async def act(alice: Socket, bob: Socket) -> None:
+        one.runtime.bind(bob, {"username": "bob"}, None)
+        await alice.send_text('{"owner": "bob"}')
+
+    with agent(payload_owner=("owner",)) as one:
+        assert play(one, act, ALICE, None) == [PROBABLE]
+
+
+def test_who_streams_is_known_once_it_is_a_stream() -> None:
+    with agent() as one:
+        sink = one.runtime.sink
+        cell, found = Cell(0, "sse"), connected("name:bob").held
+        assert found is not None
+        sink.bind(cell, {}, found)
+        assert len(sink._people) == 0
+        sink.opened(cell)
+        assert len(sink._people) == 1
+
+
+def test_the_end_of_a_connection_and_what_aliases_tell_reach_the_table() -> None:
+    module_of("named", aliases=lambda person: [f"u-{person}"])
+
+    async def act(alice: Socket, bob: Socket) -> None:
+        await alice.send_text('{"user_id": "order-7"}')
+        assert people._known["bob"].open == people._known["u-alice"].open == 1
+
+    with agent(identity_aliases="named:aliases") as one:
+        people = one.runtime.sink._people
+        play(one, act, ALICE, BOB)
+        assert {name: known.open for name, known in people._known.items()} == {
+            "alice": 0,
+            "bob": 0,
+            "u-alice": 0,
+        }
 
 
 def test_a_forked_child_knows_nobody_its_parent_met() -> None:
