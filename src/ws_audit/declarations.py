@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from .addressing import Addressing
 from .excuses import Doubts, Excuses, Tenants
 from .hooks.asking import Asking
 from .payloads import Places
@@ -64,7 +65,10 @@ class Declarations:
         tenants = None
         if settings.identity_tenant:
             tenants = Tenants(settings.identity_tenant, settings.limits_payload_bytes)
-        self.doubts = Doubts(self._asking if people else None, excuses, tenants)
+        addressing = Addressing(
+            declared=bool(settings.payload_owner), limit=settings.limits_payload_bytes
+        )
+        self.doubts = Doubts(self._asking if people else None, excuses, tenants, addressing)
 
     def resolve(self) -> None:
         """A server takes the application: its functions can be found, and policies are told of."""

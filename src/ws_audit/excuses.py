@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
+from .addressing import Addressing
 from .identity import DIFFERENT, SAME, agree, principal
 from .judge import judge
 from .model import EXCUSED, MATCH, NONE, OTHER, VIOLATION, Evidence, Inputs, Principal, Verdict
@@ -113,7 +114,7 @@ class Doubts:
     """A second look at what is not simply right: aliases, the author's own words, policies.
 
     `answers` is given if the settings name an accessor or aliases, `excuses` if there are policies,
-    `tenants` if they say where a connection's tenant is.
+    `tenants` if they say where a connection's tenant is, `addressing` weighs what dissents.
     """
 
     def __init__(
@@ -121,10 +122,12 @@ class Doubts:
         answers: Answers | None = None,
         excuses: Excuses | None = None,
         tenants: Tenants | None = None,
+        addressing: Addressing | None = None,
     ) -> None:
         self._answers = answers
         self._excuses = excuses
         self.tenants = tenants
+        self._addressing = addressing or Addressing()
 
     def again(
         self, evidence: tuple[Evidence, ...], verdict: Verdict, told: Told
@@ -137,6 +140,9 @@ class Doubts:
                 verdict = judge(evidence, told.kind, told.note)
         if verdict.verdict == VIOLATION and told.actor is not None:
             evidence = _own_words(evidence, told.actor)
+            verdict = judge(evidence, told.kind, told.note)
+        if verdict.verdict == VIOLATION:
+            evidence = self._addressing.weighed(evidence, told.cell, told.content, told.frame)
             verdict = judge(evidence, told.kind, told.note)
         if self._excuses is None or verdict.verdict == MATCH:
             return evidence, verdict, None

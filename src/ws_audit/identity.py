@@ -253,6 +253,7 @@ class Cell:
         "inbound_dissents",
         "limited",
         "met",
+        "named",
         "pinned",
         "scope",
         "transport",
@@ -277,6 +278,7 @@ class Cell:
         self.met: Evidence | None = None  # what the table of people has of it
         self.claims = 0  # resources its client was the first to name
         self.hands_round = False  # its task has sent one message to several people: see behalf
+        self.named: tuple[Principal, ...] = ()  # whom its client's last message named
         self.inbound_dissents = 0  # messages in which the client claimed to be someone else
 
     def __repr__(self) -> str:

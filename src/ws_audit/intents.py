@@ -71,6 +71,8 @@ class Intent:
     joined: set[int] | None = None  # other tasks whose delivery came by our variable
     parent: tuple[int, int, bool] = (0, 0, False)
     behalf: Behalf | None = None  # for whom the calling task runs
+    dissents = 0  # deliveries that something spoke against; see addressing
+    dissenter: Principal | None = None  # whose connection the last of these went to
 
     def __init__(self, kind: str, manager: str, function: str, site: Site) -> None:
         self.intent_id = next(_ids)
@@ -90,6 +92,7 @@ class Frame:
     # Arguments that policies name a room or resource by: (parameter, its value); "": the room's.
     named: tuple[tuple[str, object], ...] = ()
     room = False
+    place = False  # the call names what several people may take part in, and nobody
     ended = False
     again = False  # a framework goes on with an event whose call may be over
     rested = False  # a generator, or a coroutine that came later
@@ -296,6 +299,9 @@ class Intents:
             # Not if the call itself wrote it: then nobody waits, and it may be a constant
             # that others send as well.
             frame.intent.by_payload = True
+        if inherited is not None and inherited is not frame and not inherited.ended:
+            # One object for several people: the call under way says for whom this one is.
+            frame = inherited if inherited.inside(frame) else frame
         intent = frame.intent
         intent.deliveries += 1
         if intent.ended and not intent.settled and not self.blocking:

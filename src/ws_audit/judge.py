@@ -102,7 +102,10 @@ def judge(  # noqa: C901
 
 
 def _violation(connection: Evidence, dissents: list[Evidence], kind: str) -> Verdict:
-    dissents.sort(key=lambda item: (ORDER[item.name], _WEIGHT[item.strength]))
+    # A weak one names the violation only where there is nothing better.
+    dissents.sort(
+        key=lambda item: (item.strength == WEAK, ORDER[item.name], _WEIGHT[item.strength])
+    )
     first = dissents[0]
     if first.name == "canary":
         return Verdict(VIOLATION, "", first.name, CONFIRMED, first)  # certain, whatever else

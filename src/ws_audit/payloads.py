@@ -199,7 +199,7 @@ def _shape(level: _Level, name: str) -> Any:
 
 
 class Places:
-    """Reads single fields that a policy names, of the few messages it is asked about."""
+    """Reads single fields, named by a policy for one, of the few messages it is asked about."""
 
     def __init__(self, paths: Iterable[str], limit: int) -> None:
         root: _Level = {}
@@ -210,6 +210,13 @@ class Places:
 
     def read(self, message: object, path: str) -> object:
         """What stands there; None if nothing does, or it cannot be read."""
+        message = self.look(message)
+        for step in path.split("."):
+            message = peek(message, step)
+        return message
+
+    def look(self, message: object) -> object:
+        """The message with these fields, as an object; None if it cannot be read."""
         if is_a(message, (str, bytes, bytearray, memoryview)):
             # Past the methods of a subclass, as the Reader does.
             text: Any = message
@@ -221,8 +228,6 @@ class Places:
                 message = self._decode(text)
             except (msgspec.MsgspecError, UnicodeError, RecursionError):
                 return None
-        for step in path.split("."):
-            message = peek(message, step)
         return message
 
 

@@ -382,9 +382,7 @@ class Sink:
         if connection is None or connection.strength == WEAK:
             return
         reading = self._read(content, claims=True)
-        if reading.resources:
-            serving.asked = frozenset(resource.key for resource in reading.resources)
-            self._witnesses.claim(cell, connection, reading.resources)
+        self._witnesses.heard(cell, connection, serving, reading)
         who = reading.claims
         if who is None or agree(connection, who) != DIFFERENT or not self._doubts.differ(cell, who):
             return

@@ -17,6 +17,7 @@ from .model import CALL, CONSTRUCT, CONTENT, WEAK, Evidence
 from .resources import Resources, Said
 
 if TYPE_CHECKING:
+    from .behalf import Behalf
     from .canaries import Canaries
     from .identity import Cell
     from .intents import Frame
@@ -84,6 +85,14 @@ class Witnesses:
         """The message went where its caller meant it to go: what it is about is that user's."""
         if said.direct and not said.round and connection.strength != WEAK:
             self.resources.learn(belongs, connection, said, cell, scope)
+
+    def heard(self, cell: Cell, connection: Evidence, serving: Behalf, said: Reading) -> None:
+        """An authenticated client's message: what and whom it names."""
+        owner = None if said.owner is None else said.owner.principal
+        cell.named = tuple(who for who in (said.claims, owner) if who is not None)
+        if said.resources:
+            serving.asked = frozenset(resource.key for resource in said.resources)
+            self.claim(cell, connection, said.resources)
 
     def claim(self, cell: Cell, connection: Evidence, named: tuple[Resource, ...]) -> None:
         """An authenticated client names resources."""

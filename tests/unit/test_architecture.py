@@ -77,8 +77,9 @@ MAY: dict[str, frozenset[str]] = {
         # the verdict
         "judge": "identity",
         "policy": "identity",
-        "excuses": "identity intents judge payloads policy tally",
-        "declarations": "excuses hooks payloads policy tally",
+        "addressing": "behalf identity intents payloads",
+        "excuses": "addressing identity intents judge payloads policy tally",
+        "declarations": "addressing excuses hooks payloads policy tally",
         # hooks and transports push facts down to the sink; they alone touch the application
         "sink": "behalf bindings excuses identity intents judge labels payloads people tally"
         " witnesses",

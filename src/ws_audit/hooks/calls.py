@@ -109,6 +109,7 @@ class Belongs:
             if name in there and (read := parameter(function, name)) is not None
         ]
         self.any = bool(self._reads)
+        self.joint = any(naming.RESOURCES.get(name, ("", False))[1] for name, _ in self._reads)
 
     def of(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Resource, ...]:
         """The resources a call names."""
@@ -148,6 +149,7 @@ class SendHook:
         self._event = parameter(function, names.event)
         self._room = names.room is not None
         self._belongs = Belongs(function, reader.parameters)
+        self._place = names.recipient is None and self._belongs.joint
         # Where the rules find no recipient, some calls are looked at: doctor tells what there was.
         self._unnamed = (
             unnamed(function, method) if names.recipient is None and method.kind == SEND else None
@@ -174,6 +176,8 @@ class SendHook:
             self._fill(frame, instance.owner, args, kwargs)
             if self._belongs.any:
                 frame.resources += self._belongs.of(args, kwargs)
+                if self._place:
+                    frame.place = True
             if self._unnamed:
                 self._offer(frame, args, kwargs)
         except Exception:

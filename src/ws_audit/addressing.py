@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How far a dissent is to be believed: how its message was addressed, and what stands beside it.
+
+Why it exists: most messages that name somebody else are no leak. A member of a room speaks, a
+document belongs to one of those who share it, a moderator is told whose message was removed,
+somebody follows somebody. Where the application shows such a reading itself, the dissent wakes
+nobody.
+
+It must never silence one: a strong statement becomes a weak one, so that the delivery stays a
+violation, `suspected`. And it is asked only where something dissents: what is right pays nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from . import behalf, naming
+from .identity import DIFFERENT, SAME, agree, compare, describe, peek
+from .model import STRONG, WEAK, Evidence, Principal
+from .payloads import Places
+
+if TYPE_CHECKING:
+    from .identity import Cell
+    from .intents import Frame
+
+_TO: Final = re.compile(naming.TO_FIELD)
+_OWN_PLACE: Final = re.compile(naming.OWN_PLACE, re.IGNORECASE)
+
+
+class Addressing:
+    """Weighs the evidence against a delivery; `declared`: people have said what names an owner."""
+
+    def __init__(self, *, declared: bool = False, limit: int = 1_048_576) -> None:
+        self._beside = None if declared else Beside(limit)
+
+    def weighed(
+        self, evidence: tuple[Evidence, ...], cell: Cell, content: object, frame: Frame | None
+    ) -> tuple[Evidence, ...]:
+        """The evidence, with what an innocent reading explains made weak."""
+        connection = evidence[0]
+        explicit = any(
+            one.name == "argument" and one.attests and agree(connection, one.principal) == SAME
+            for one in evidence
+        )
+        several = frame is not None and _several(frame, connection.principal) and explicit
+        named = _named(cell, frame)
+        found = list(evidence)
+        for index, one in enumerate(evidence):
+            if one.strength != STRONG or agree(connection, one.principal) != DIFFERENT:
+                continue
+            if one.name == "instance":
+                # Whose object sends says little of a message that is given to a room, or to
+                # somebody by name: so Ann's session sends Bob what she writes.
+                doubtful = explicit or (frame is not None and frame.room)
+            elif one.name == "payload":
+                doubtful = (
+                    several
+                    or any(compare(who, one.principal) == SAME for who in named)
+                    or (self._beside is not None and self._beside.explains(one, content))
+                )
+            else:
+                continue
+            if doubtful:
+                found[index] = one._replace(strength=WEAK)
+        return tuple(found)
+
+
+def _several(frame: Frame, who: Principal) -> bool:
+    """Whether the call sends to several people, one after the other: what it is, or has done.
+
+    Counts what goes against the evidence, so it is to be asked once of each such delivery.
+    """
+    intent = frame.intent
+    others = intent.deliveries - 1 > intent.dissents or intent.dissenter not in (None, who)
+    intent.dissents += 1
+    intent.dissenter = who
+    step: Frame | None = frame
+    while step is not None and not others:
+        others = step.place
+        step = step.above
+    return others
+
+
+def _named(cell: Cell, frame: Frame | None) -> tuple[Principal, ...]:
+    """Whom this connection's client has named in the message that is being answered."""
+    if not cell.named:
+        return ()
+    serving = behalf.current() if frame is None else frame.intent.behalf
+    return cell.named if serving is not None and serving.cell is cell else ()
+
+
+class Beside:
+    """Reads what a message names beside its owner: a place, or people in other roles."""
+
+    _PREFIXES: Final = ("", *(f"{name}." for name in naming.NESTED))
+
+    def __init__(self, limit: int) -> None:
+        names = (*naming.PLACE_FIELDS, *naming.ROLE_FIELDS)
+        self._places = Places((pre + name for pre in self._PREFIXES for name in names), limit)
+
+    def explains(self, owner: Evidence, content: object) -> bool:
+        """Whether whoever the message names may well not be whom it is for."""
+        if _TO.match(owner.source.rpartition(".")[2]):
+            return False
+        message = self._places.look(content)
+        if message is None:
+            return False
+        levels = (message, *(peek(message, name) for name in naming.NESTED))
+        return any(
+            level is not None and (_place(level) or _others(level, owner.principal))
+            for level in levels
+        )
+
+
+def _place(level: object) -> bool:
+    """Whether it names a place where several people are, and not one's own."""
+    for name in naming.PLACE_FIELDS:
+        value = peek(level, name)
+        if type(value) is str and value:
+            return _OWN_PLACE.search(value) is None
+        if type(value) is int:
+            return True
+    return False
+
+
+def _others(level: object, owner: Principal) -> bool:
+    """Whether it names somebody else in another role: who assigned, removed, invited, ..."""
+    return any(
+        compare(who, owner) != SAME
+        for name in naming.ROLE_FIELDS
+        for who in describe(peek(level, name))[:1]
+    )
