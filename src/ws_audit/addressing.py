@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .intents import Frame
 
 _TO: Final = re.compile(naming.TO_FIELD)
-_OWN_PLACE: Final = re.compile(naming.OWN_PLACE, re.IGNORECASE)
+_NO_PLACE: Final = re.compile(naming.NO_PLACE, re.IGNORECASE)
 
 
 class Addressing:
@@ -43,7 +43,12 @@ class Addressing:
             one.name == "argument" and one.attests and agree(connection, one.principal) == SAME
             for one in evidence
         )
-        several = frame is not None and _several(frame, connection.principal) and explicit
+        several = (
+            self._beside is not None
+            and frame is not None
+            and _several(frame, connection.principal)
+            and explicit
+        )
         named = _named(cell, frame)
         found = list(evidence)
         for index, one in enumerate(evidence):
@@ -117,9 +122,7 @@ def _place(level: object) -> bool:
     """Whether it names a place where several people are, and not one's own."""
     for name in naming.PLACE_FIELDS:
         value = peek(level, name)
-        if type(value) is str and value:
-            return _OWN_PLACE.search(value) is None
-        if type(value) is int:
+        if type(value) is int or (type(value) is str and value and not _NO_PLACE.search(value)):
             return True
     return False
 

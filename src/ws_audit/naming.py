@@ -439,16 +439,19 @@ ACTOR_FIELDS: Final = (
 NO_ACTORS: Final = frozenset({"agent", "ai", "assistant", "bot", "server", "system"})
 # Fields that say whom a message is for, not whose the thing is that it tells of.
 TO_FIELD: Final = r"(to|recipient|target)([_A-Z]|$)"
-# Fields that name a place where several people are, unless its name is one person's.
+# Fields that name a place where several people are, unless that is one person's, or no name.
 PLACE_FIELDS: Final = tuple(
     noun + end
     for noun in (
-        *("room", "channel", "group", "topic", "meeting", "lobby", "document", "doc", "board"),
+        *("room", "channel", "group", "meeting", "lobby", "document", "doc", "board"),
         *("whiteboard", "canvas"),
     )
     for end in ("", "_id", "Id", "_name", "_slug")
 )
-OWN_PLACE: Final = r"(^|[^a-z])(users?|personal|private|inbox|direct|dms?|me|self)([^a-z]|$)"
+NO_PLACE: Final = (
+    r"\n|.{65}|(^|[^a-z])(users?|personal|private|inbox|direct|dms?|me|self)([^a-z]|$)"
+    r"|^(e?mail|sms|push|web|app)$"
+)
 # Fields that name somebody in another role than the owner's.
 ROLE_FIELDS: Final = (
     *(
