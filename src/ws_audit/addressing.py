@@ -39,10 +39,14 @@ class Addressing:
     ) -> tuple[Evidence, ...]:
         """The evidence, with what an innocent reading explains made weak."""
         connection = evidence[0]
-        explicit = any(
-            one.name == "argument" and one.attests and agree(connection, one.principal) == SAME
+        arguments = [
+            agree(connection, one.principal)
             for one in evidence
-        )
+            if one.name == "argument" and one.attests
+        ]
+        if DIFFERENT in arguments:
+            return evidence  # whoever sent it meant somebody else
+        explicit = SAME in arguments
         several = (
             self._beside is not None
             and frame is not None

@@ -141,12 +141,13 @@ class Doubts:
         if verdict.verdict == VIOLATION and told.actor is not None:
             evidence = _own_words(evidence, told.actor)
             verdict = judge(evidence, told.kind, told.note)
-        if verdict.verdict == VIOLATION:
+        inputs = None
+        if self._excuses is not None and verdict.verdict != MATCH:
+            verdict, inputs = self._excuses.judged(verdict, evidence, told)
+        if verdict.verdict == VIOLATION and not _refuted(inputs):
             evidence = self._addressing.weighed(evidence, told.cell, told.content, told.frame)
             verdict = judge(evidence, told.kind, told.note)
-        if self._excuses is None or verdict.verdict == MATCH:
-            return evidence, verdict, None
-        return evidence, *self._excuses.judged(verdict, evidence, told)
+        return evidence, verdict, inputs
 
     def differ(self, cell: Cell, other: Principal) -> bool:
         """Whether somebody who seems to be another person is one, with the declared aliases."""
@@ -170,6 +171,11 @@ class Doubts:
         if self._answers is None or held is None or cell.aliases_of == held.principal:
             return held
         return cell.know(self._answers.aliases(held.principal))
+
+
+def _refuted(inputs: Inputs | None) -> bool:
+    """Whether the room was asked for, and the connection's user is none of its members."""
+    return inputs is not None and not all(answer for _, _, answer in inputs.answers)
 
 
 def _own_words(evidence: tuple[Evidence, ...], actor: Principal) -> tuple[Evidence, ...]:

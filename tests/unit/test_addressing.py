@@ -210,6 +210,14 @@ def test_a_message_for_one_that_goes_to_every_socket_is_no_crew_s(port: Port) ->
     ]
 
 
+def test_what_its_caller_meant_for_another_is_explained_by_nothing(port: Port) -> None:
+    async def act(_: Any) -> None:
+        await port.office.send_to_whom_it_may_concern("ann", {"user_id": "ann", "room": "galley"})
+
+    confirmed = "argument_vs_connection:confirmed"
+    assert port.play(act) == [("ann", MATCH), ("bob", confirmed), ("eve", confirmed)]
+
+
 # --- whose object sends ---------------------------------------------------------------------------
 
 

@@ -221,7 +221,7 @@ def test_nobody_is_asked_of_what_is_right_anyway(function: Asked) -> None:
         one.patch(Hub)
         run(one, talk)
         assert one.verdicts() == [
-            *("match", "match", "payload_vs_connection:probable"),
+            *("match", "match", "payload_vs_connection:suspected"),  # it names a room
             "argument_vs_connection:confirmed",
         ]
         assert function.calls == []
@@ -350,7 +350,7 @@ def test_an_expired_policy_is_told_once_and_excuses_nothing(function: Asked) -> 
         run(one, plain)
         run(one, plain)
         one.runtime.tick(0)
-        assert one.verdicts() == ["payload_vs_connection:probable"] * 2
+        assert one.verdicts() == ["payload_vs_connection:suspected"] * 2
         assert one.said == [
             "[[policy]] 1 (broadcast): expired on 2020-01-31; it excuses nothing any more"
         ]
