@@ -51,8 +51,8 @@ def test_the_innocent_and_what_looks_like_it(tmp_path: Path) -> None:
         names = {CAST.hash_of(name): name for name in ("ann", "bob", "eve")}
         for incident in leaks(service.review()):
             for pair in incident["pairs"]:
-                who = names[pair["recipient"]], names[pair["owner"]]
-                found[(incident["rule"], pair["severity"], *who)] += pair["events"]
+                recipient, owner = names[pair["recipient"]], names[pair["owner"]]
+                found[incident["rule"], pair["severity"], recipient, owner] += pair["events"]
     assert found == {
         (PAYLOAD, "suspected", "bob", "ann"): 2,  # the crew's message, and whom Bob follows
         (PAYLOAD, "suspected", "eve", "ann"): 2,  # the crew's message, and the chart
