@@ -24,8 +24,42 @@ if TYPE_CHECKING:
     from .identity import Cell
     from .intents import Frame
 
-_TO: Final = re.compile(naming.TO_FIELD)
-_NO_PLACE: Final = re.compile(naming.NO_PLACE, re.IGNORECASE)
+# Fields that say whom a message is for, not whose the thing is that it tells of.
+_TO: Final = re.compile(r"(to|recipient|target)([_A-Z]|$)")
+# Fields that name a place where several people are, unless that is one person's, or no name.
+_PLACE_FIELDS: Final = tuple(
+    noun + end
+    for noun in (
+        *("room", "channel", "group", "meeting", "lobby", "document", "doc", "board"),
+        *("whiteboard", "canvas"),
+    )
+    for end in ("", "_id", "Id", "_name", "_slug")
+)
+_NO_PLACE: Final = re.compile(
+    r"\n|.{65}|(^|[^a-z])(users?|personal|private|inbox|direct|dms?|me|self)([^a-z]|$)"
+    r"|^(e?mail|sms|push|web|app)$",
+    re.IGNORECASE,
+)
+# Fields that name somebody in another role than the owner's.
+_ROLE_FIELDS: Final = (
+    *(
+        verb + end
+        for verb in (
+            *("created", "updated", "changed", "edited", "removed", "deleted", "assigned"),
+            *("invited", "requested", "approved", "rejected", "reported", "shared", "moderated"),
+            *("resolved", "closed", "banned", "muted", "kicked"),
+        )
+        for end in ("_by", "_by_id", "By", "ById")
+    ),
+    *(
+        role + end
+        for role in (
+            *("assignee", "creator", "moderator", "inviter", "reviewer", "reporter", "approver"),
+            *("organizer", "follower"),
+        )
+        for end in ("", "_id", "Id")
+    ),
+)
 
 
 class Addressing:
@@ -105,7 +139,7 @@ class Beside:
     _PREFIXES: Final = ("", *(f"{name}." for name in naming.NESTED))
 
     def __init__(self, limit: int) -> None:
-        names = (*naming.PLACE_FIELDS, *naming.ROLE_FIELDS)
+        names = (*_PLACE_FIELDS, *_ROLE_FIELDS)
         self._places = Places((pre + name for pre in self._PREFIXES for name in names), limit)
 
     def explains(self, owner: Evidence, content: object) -> bool:
@@ -124,7 +158,7 @@ class Beside:
 
 def _place(level: object) -> bool:
     """Whether it names a place where several people are, and not one's own."""
-    for name in naming.PLACE_FIELDS:
+    for name in _PLACE_FIELDS:
         value = peek(level, name)
         if type(value) is int or (type(value) is str and value and not _NO_PLACE.search(value)):
             return True
@@ -135,6 +169,6 @@ def _others(level: object, owner: Principal) -> bool:
     """Whether it names somebody else in another role: who assigned, removed, invited, ..."""
     return any(
         compare(who, owner) != SAME
-        for name in naming.ROLE_FIELDS
+        for name in _ROLE_FIELDS
         for who in describe(peek(level, name))[:1]
     )

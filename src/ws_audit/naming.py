@@ -437,41 +437,6 @@ ACTOR_FIELDS: Final = (
 )
 # Words in an actor field that name no person: the user beside them is not the actor.
 NO_ACTORS: Final = frozenset({"agent", "ai", "assistant", "bot", "server", "system"})
-# Fields that say whom a message is for, not whose the thing is that it tells of.
-TO_FIELD: Final = r"(to|recipient|target)([_A-Z]|$)"
-# Fields that name a place where several people are, unless that is one person's, or no name.
-PLACE_FIELDS: Final = tuple(
-    noun + end
-    for noun in (
-        *("room", "channel", "group", "meeting", "lobby", "document", "doc", "board"),
-        *("whiteboard", "canvas"),
-    )
-    for end in ("", "_id", "Id", "_name", "_slug")
-)
-NO_PLACE: Final = (
-    r"\n|.{65}|(^|[^a-z])(users?|personal|private|inbox|direct|dms?|me|self)([^a-z]|$)"
-    r"|^(e?mail|sms|push|web|app)$"
-)
-# Fields that name somebody in another role than the owner's.
-ROLE_FIELDS: Final = (
-    *(
-        verb + end
-        for verb in (
-            *("created", "updated", "changed", "edited", "removed", "deleted", "assigned"),
-            *("invited", "requested", "approved", "rejected", "reported", "shared", "moderated"),
-            *("resolved", "closed", "banned", "muted", "kicked"),
-        )
-        for end in ("_by", "_by_id", "By", "ById")
-    ),
-    *(
-        role + end
-        for role in (
-            *("assignee", "creator", "moderator", "inviter", "reviewer", "reporter", "approver"),
-            *("organizer", "follower"),
-        )
-        for end in ("", "_id", "Id")
-    ),
-)
 # Fields that name people a message speaks of, or calls: never whose it is.
 MENTION_FIELDS: Final = ("mentions", "mentioned_users", "mentioned_user_ids", "mentionedUsers")
 # Fields and parameters that name what a message belongs to: (what it is, whether several people
