@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 from itertools import count
-from typing import TYPE_CHECKING
+from time import time_ns
+from typing import TYPE_CHECKING, Final
 
 from .identity import SAME, agree
 from .model import CALL, STRONG, WEAK, Evidence
@@ -22,6 +23,7 @@ from .model import CALL, STRONG, WEAK, Evidence
 if TYPE_CHECKING:
     from .identity import Cell
 
+ANSWER_NS: Final = 10_000_000_000
 _serials = count(1)
 
 
@@ -32,16 +34,27 @@ class Behalf:
     for this task and for what its connection does later: it hands messages round.
     """
 
-    __slots__ = ("asked", "cell", "serial", "served", "void", "who")
+    __slots__ = ("asked", "begun", "cell", "serial", "served", "void", "who")
 
-    def __init__(self, cell: Cell) -> None:
+    def __init__(self, cell: Cell, begun: int) -> None:
         self.cell = cell
+        self.begun = begun  # when its client's message came, in ns; 0: it was merely connected
         self.serial = next(_serials)
         # Kept: the task may go on when its connection has been let go.
         self.who: Evidence | None = cell.held
         self.served: Evidence | None = None
         self.void = cell.hands_round
         self.asked: frozenset[tuple[str, str]] = frozenset()  # resources its client's message named
+
+    def answers(self, connection: Evidence) -> bool | None:
+        """Whether a message to that connection may be the answer to its own; None: to nobody's.
+
+        A task that goes on (a writer, say) answers nothing any more after a while.
+        """
+        who = self.who or self.cell.held
+        if who is None or agree(connection, who.principal) != SAME:
+            return None
+        return 0 <= time_ns() - self.begun < ANSWER_NS
 
     def serves(self, connection: Evidence) -> Evidence | None:
         """What this says of a message to that connection; None if nothing, or no more.
@@ -63,9 +76,9 @@ _current: ContextVar[Behalf | None] = ContextVar("ws_audit_behalf", default=None
 current = _current.get
 
 
-def begin(cell: Cell) -> Behalf:
-    """This task serves a connection now, or its next message."""
-    behalf = Behalf(cell)
+def begin(cell: Cell, begun: int = 0) -> Behalf:
+    """This task serves a connection now, or its next message, which came at `begun`."""
+    behalf = Behalf(cell, begun)
     _current.set(behalf)
     return behalf
 

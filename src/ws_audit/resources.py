@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from .identity import DIFFERENT, SAME, agree
 from .model import CALL, INBOUND, MEDIUM, WEAK, Evidence, Principal
+from .served import Served
+from .tables import push_out, remember
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from .identity import Cell
-    from .model import Resource
+    from .model import Resource, Verdict
 
 Mark = tuple[int, int] | None  # (hash of the text, whose task); None: nothing to compare
 Key = tuple[str, str]  # what it is (run, thread, ...), and its id
@@ -29,7 +31,6 @@ _OTHERS: Final = 4  # who named a resource after the first: with more it is nobo
 _THREADS: Final = ("run", "thread")
 _new: Final = tuple.__new__  # a named tuple without the detour over its Python constructor
 _SEVERAL: Final = 3  # whom the server named beside the owner: with so many it is all of theirs
-_TURNS: Final = 20  # entries that are passed over, because they were looked at since
 
 
 class Said(NamedTuple):
@@ -39,7 +40,8 @@ class Said(NamedTuple):
     `twice`: so does the message itself. `round`: it goes to a room or is a broadcast.
     `personal`: somebody else speaks in it, or the recipient is mentioned. `asked` is what the
     client's message named that is being answered. `mark` is the same for the same text on one
-    task's behalf.
+    task's behalf. `answer`: the sending task answers a message of this very user; None if it
+    serves somebody else.
     """
 
     direct: bool
@@ -48,6 +50,7 @@ class Said(NamedTuple):
     personal: bool
     asked: frozenset[Key]
     mark: Mark
+    answer: bool | None = False
 
 
 class _Owned:
@@ -67,18 +70,24 @@ class _Claimed:
 
     __slots__ = ("by", "heard", "owner", "used")
 
-    def __init__(self, owner: Evidence) -> None:
+    def __init__(self, owner: Evidence, heard: bool) -> None:
         self.owner: Evidence | None = owner
         self.by: tuple[Principal, ...] = (owner.principal,)  # all who named it; (): too many
-        self.heard = False  # the server has sent its first claimant something of it
+        self.heard = heard  # the server has sent its first claimant something of it
         self.used = False
 
 
 class Resources:
-    """The table; `limit` entries in all, half of them for what clients say."""
+    """The table; `limit` entries in all.
 
-    def __init__(self, limit: int) -> None:
+    Half of them for what the server says at a call, a quarter for what clients say, and a quarter
+    for who was merely served first.
+    """
+
+    def __init__(self, limit: int, observers: frozenset[str] = frozenset()) -> None:
         self._most = max(1, limit // 2)
+        self._most_claimed = max(1, limit // 4)
+        self.served = Served(self._most_claimed, observers)
         self._said: dict[Key, _Owned] = {}
         self._claimed: dict[Key, _Claimed] = {}
         # Ids the server has spoken of a thread or run by: they should not stand for users.
@@ -88,7 +97,7 @@ class Resources:
         self._gone_claimed: dict[int, None] = {}
 
     def __len__(self) -> int:
-        return len(self._said) + len(self._claimed)
+        return len(self._said) + len(self._claimed) + len(self.served)
 
     # -- what it says of a message ----------------------------------------------------------
 
@@ -131,7 +140,9 @@ class Resources:
 
     def _by_claim(self, resource: Resource, connection: Evidence, said: Said) -> Evidence | None:
         claimed = self._claimed.get(resource.key)
-        if claimed is None or claimed.owner is None:
+        if claimed is None:
+            return self.served.of(resource, connection, said)
+        if claimed.owner is None:
             return None
         claimed.used = True
         if agree(connection, claimed.owner.principal) == SAME:
@@ -174,10 +185,11 @@ class Resources:
                 self._claimed.pop(key, None)
             owner = Evidence("resource", who, CALL, resource.path, MEDIUM, True, connection.aliases)
             self._said[key] = _Owned(owner, said.mark)
+            self.served.forget(key)
             if key[0] in _THREADS:
                 self.threads.add(key[1])
             if len(self._said) > self._most:
-                self.threads.discard(_push_out(self._said, self._gone_said, self._most))
+                self.threads.discard(push_out(self._said, self._gone_said, self._most))
 
     def claim(self, cell: Cell, connection: Evidence, found: Iterable[Resource]) -> None:
         """An authenticated client names resources: the first to do so may well own them."""
@@ -187,17 +199,39 @@ class Resources:
             if claimed is not None:
                 _claim_again(claimed, connection)
             elif key not in self._said and not self._is_gone(key):
+                heard = self.served.named(key, connection)
+                if heard is None:
+                    continue  # the server had given it to somebody else before
                 cell.claims += 1
                 if cell.claims > CLAIMS:
-                    _remember(self._gone_claimed, key, self._most)
+                    remember(self._gone_claimed, key, self._most_claimed)
                     continue
                 owner = Evidence(
                     *("resource", connection.principal, INBOUND, resource.path, WEAK, False),
                     connection.aliases,
                 )
-                self._claimed[key] = _Claimed(owner)
-                if len(self._claimed) > self._most:
-                    _push_out(self._claimed, self._gone_claimed, self._most)
+                self._claimed[key] = _Claimed(owner, heard)
+                if len(self._claimed) > self._most_claimed:
+                    push_out(self._claimed, self._gone_claimed, self._most_claimed)
+
+    def deliver(
+        self,
+        found: Iterable[Resource],
+        connection: Evidence,
+        said: Said,
+        cell: Cell,
+        verdict: Verdict,
+    ) -> None:
+        """A message goes out whose caller named nobody: what nobody knows better of is learned."""
+        left = [
+            one
+            for one in found
+            if one.key not in self._said
+            and one.key not in self._claimed
+            and not self._is_gone(one.key)
+        ]
+        if left:
+            self.served.learn(left, connection, said, cell, verdict)
 
     def _is_gone(self, key: Key) -> bool:
         return hash(key) in self._gone_said or hash(key) in self._gone_claimed
@@ -244,31 +278,3 @@ def _address(cell: Cell, scope: dict[str, Any]) -> frozenset[str]:
     path, query = scope.get("path", ""), scope.get("query_string", b"")
     cell.address = frozenset(re.split("[/&=]", f"{path}&{query.decode('latin-1')}"[:4096]))
     return cell.address
-
-
-def _push_out(table: dict[Key, Any], gone: dict[int, None], most: int) -> str:
-    """Make room: of the oldest, the first that was not looked at since its last turn; its id."""
-    try:
-        for _ in range(_TURNS):
-            key = next(iter(table))
-            entry = table.pop(key)
-            if not entry.used:
-                break
-            entry.used = False
-            table[key] = entry
-        else:
-            key = next(iter(table))
-            table.pop(key)
-    except (RuntimeError, StopIteration, KeyError):  # another thread is at it
-        return ""
-    _remember(gone, key, most)
-    return key[1]
-
-
-def _remember(gone: dict[int, None], key: Key, most: int) -> None:
-    gone[hash(key)] = None
-    if len(gone) > most:
-        try:
-            gone.pop(next(iter(gone)), None)
-        except (RuntimeError, StopIteration):
-            pass

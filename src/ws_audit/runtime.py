@@ -42,6 +42,7 @@ from .model import CREATE, FACTORY, Creation
 from .modules import is_installed, is_standard, name_of
 from .payloads import Reader
 from .resources import Resources
+from .served import observers
 from .sharing.graph import Reader as GraphReader
 from .sharing.search import Search
 from .sink import Sink
@@ -131,7 +132,7 @@ class Runtime:
             doubts=self.declarations.doubts,
             block=settings.block if settings.mode == "block" else None,
             witnesses=Witnesses(
-                Resources(settings.limits_resources),
+                Resources(settings.limits_resources, observers(settings.policy)),
                 canaries.load(settings.canary_tokens_file, settings.limits_payload_bytes, say),
             ),
         )

@@ -266,8 +266,8 @@ class Sink:
                     verdict = judge(evidence, kind, note)
                 told = Told(cell, content, frame, named, now, kind, note, actor)
                 evidence, verdict, inputs = self._again(evidence, verdict, told)
-            if said is not None and connection is not None and verdict.verdict == MATCH:
-                self._witnesses.learn(belongs, connection, said, cell, scope)
+            if said is not None and connection is not None:
+                self._witnesses.learn(belongs, connection, said, cell, scope, verdict)
         except Exception as fault:
             self._failed("judge", fault)
             verdict = _INTERNAL
@@ -378,7 +378,7 @@ class Sink:
         if connection is None:
             connection = self._bindings.greeted(cell, content)
             self._people.met(cell, time_ns())
-        serving = behalf.begin(cell)
+        serving = behalf.begin(cell, time_ns())
         if connection is None or connection.strength == WEAK:
             return
         reading = self._read(content, claims=True)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from .intents import Frame, Intent
     from .model import Evidence
 
+_TURNS: Final = 20  # entries that are passed over, because they were looked at since
+
 # Types that take no weak reference: their identity is safe only while we hold them.
 _HELD: Final = (dict, list, str, bytes, tuple)
 
@@ -232,3 +234,31 @@ class Instances:
         self._inherited = {**self._inherited, **self._known}
         self._known = {}
         self.owned.clear()
+
+
+def push_out(table: dict[tuple[str, str], Any], gone: dict[int, None], most: int) -> str:
+    """Make room: of the oldest, the first that was not looked at since its last turn; its id."""
+    try:
+        for _ in range(_TURNS):
+            key = next(iter(table))
+            entry = table.pop(key)
+            if not entry.used:
+                break
+            entry.used = False
+            table[key] = entry
+        else:
+            key = next(iter(table))
+            table.pop(key)
+    except (RuntimeError, StopIteration, KeyError):  # another thread is at it
+        return ""
+    remember(gone, key, most)
+    return key[1]
+
+
+def remember(gone: dict[int, None], key: tuple[str, str], most: int) -> None:
+    gone[hash(key)] = None
+    if len(gone) > most:
+        try:
+            gone.pop(next(iter(gone)), None)
+        except (RuntimeError, StopIteration):
+            pass

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from . import behalf
 from .identity import SAME, agree
-from .model import CALL, CONSTRUCT, CONTENT, WEAK, Evidence
+from .model import CALL, CONSTRUCT, CONTENT, MATCH, WEAK, Evidence
 from .resources import Resources, Said
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .canaries import Canaries
     from .identity import Cell
     from .intents import Frame
-    from .model import Resource
+    from .model import Resource, Verdict
     from .payloads import Reading
 
 _THREAD: Final = "thread_as_user"
@@ -64,7 +64,8 @@ class Witnesses:
             done, owner = resources.quick(belongs, connection.principal, mark)
             if not done:
                 asked = frozenset() if serving is None else serving.asked
-                said = _said(collected, reading, round_, asked, mark)
+                answer = False if serving is None else serving.answers(connection)
+                said = _said(collected, reading, round_, asked, mark, answer)
                 collected += resources.of(belongs, connection, said)
             elif owner is not None:
                 collected.append(owner)
@@ -81,10 +82,17 @@ class Witnesses:
         said: Said,
         cell: Cell,
         scope: dict[str, Any],
+        verdict: Verdict,
     ) -> None:
-        """The message went where its caller meant it to go: what it is about is that user's."""
-        if said.direct and not said.round and connection.strength != WEAK:
-            self.resources.learn(belongs, connection, said, cell, scope)
+        """The message goes out: if where its caller meant it to, what it is about is that user's.
+
+        If no caller meant anybody, it may be theirs.
+        """
+        if verdict.verdict == MATCH and said.direct and not said.round:
+            if connection.strength != WEAK:
+                self.resources.learn(belongs, connection, said, cell, scope)
+        else:
+            self.resources.deliver(belongs, connection, said, cell, verdict)
 
     def heard(self, cell: Cell, connection: Evidence, serving: Behalf, said: Reading) -> None:
         """An authenticated client's message: what and whom it names."""
@@ -130,6 +138,7 @@ def _said(
     round_: bool,
     asked: frozenset[tuple[str, str]],
     mark: tuple[int, int] | None,
+    answer: bool | None,
 ) -> Said:
     connection = collected[0]
     who = connection.principal
@@ -144,7 +153,7 @@ def _said(
     personal = actor is not None and agree(connection, actor) != SAME
     if reading.mentions and not personal:
         personal = _mentioned(reading, connection)
-    return tuple.__new__(Said, (direct, twice, round_, personal, asked, mark))
+    return tuple.__new__(Said, (direct, twice, round_, personal, asked, mark, answer))
 
 
 def _mentioned(reading: Reading, connection: Evidence) -> bool:

@@ -65,7 +65,8 @@ MAY: dict[str, frozenset[str]] = {
         "control": "",
         "intents": "behalf sites tables tally",
         "behalf": "identity",
-        "resources": "identity",
+        "served": "identity tables",
+        "resources": "identity served tables",
         "canaries": "identity",
         "people": "identity",
         "listeners": "",
@@ -95,8 +96,8 @@ MAY: dict[str, frozenset[str]] = {
         "monitors": "incidents",
         # what joins them, and what begins it
         "runtime": "bindings breaker canaries classify declarations discovery drain facts factories"
-        " forks hooks identity intents labels modules outputs payloads resources sharing sink sites"
-        " tables tally transports witnesses",
+        " forks hooks identity intents labels modules outputs payloads resources served sharing"
+        " sink sites tables tally transports witnesses",
         "agent": "bootstrap classify control declared discovery facts factories forks modules proof"
         " runtime signs transports",
         "bootstrap": "agent witness",
