@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from .addressing import Addressing
 from .excuses import Doubts, Excuses, Tenants
 from .hooks.asking import Asking
+from .outsiders import Outsiders
 from .payloads import Places
 from .policy import Policies, until_ns
 from .policy_tables import ARGUMENT, FRAMEWORKS
@@ -53,14 +54,18 @@ class Declarations:
         # now. A transport puts itself in here when it is installed.
         self.frameworks: dict[str, Inside] = {}
         excuses = None
+        self.outsiders: Outsiders | None = None  # if a function says who may see what
         if self.tables:
+            policies = Policies(self.tables)
             excuses = Excuses(
-                Policies(self.tables),
+                policies,
                 self._asking,
                 Places(fields, settings.limits_payload_bytes),
                 self.frameworks,
                 tally,
             )
+            if any(one.membership not in ("", *FRAMEWORKS) for one in self.tables):
+                self.outsiders = Outsiders(policies, excuses)
         people = settings.identity_accessor or settings.identity_aliases
         tenants = None
         if settings.identity_tenant:

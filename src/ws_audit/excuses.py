@@ -12,7 +12,7 @@ one call only, for a tenth of a second.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from .addressing import Addressing
@@ -39,11 +39,18 @@ _FRESH_NS: Final = 100_000_000
 class Members:
     """Who belongs to a room or reads a resource, as identifiers to look somebody up in."""
 
-    __slots__ = ("_known", "_users")
+    __slots__ = ("_known", "_people", "_users")
 
     def __init__(self, people: Iterable[Principal]) -> None:
-        self._known = {(one.tenant, one.user) for one in people}
+        self._people = tuple(people)
+        self._known = {(one.tenant, one.user) for one in self._people}
         self._users = {user for _, user in self._known}
+
+    def __len__(self) -> int:
+        return len(self._people)
+
+    def __iter__(self) -> Iterator[Principal]:
+        return iter(self._people)
 
     def __contains__(self, who: Principal) -> bool:
         if who.tenant is None:
@@ -237,33 +244,36 @@ class Excuses:
         return Verdict(EXCUSED, rules[0].kind), inputs
 
     def _belongs(self, membership: str, where: str, connection: Evidence, told: Told) -> bool:
-        room = self._room(where, told)
+        room = self.room(where, told.content, told.frame)
         if room is None:
             return False
         if membership in FRAMEWORKS:
             inside = self._frameworks.get(membership)
             return inside is not None and inside(room, told.cell)
-        members = self._members(membership, room, told)
+        members = self.members(membership, room, told.frame, told.time_ns, fresh=False)
         return members is not None and any(
             who in members for who in (connection.principal, *connection.aliases)
         )
 
-    def _members(self, membership: str, room: object, told: Told) -> Members | None:
-        if told.frame is None:
+    def members(
+        self, membership: str, room: object, frame: Frame | None, time_ns: int, *, fresh: bool
+    ) -> Members | None:
+        """Who belongs to it, as declared; None if that cannot be said. `fresh`: as of now."""
+        if frame is None:
             return self._answers.members(membership, room)
-        key, last = (told.frame.intent.intent_id, membership, room), self._last
-        if last is not None and last[0] == key and 0 <= told.time_ns - last[1] < _FRESH_NS:
+        key, last = (frame.intent.intent_id, membership, room), self._last
+        age = 0 if fresh else _FRESH_NS
+        if last is not None and last[0] == key and abs(time_ns - last[1]) <= age:
             return last[2]
         found = self._answers.members(membership, room)
-        self._last = (key, told.time_ns, found)
+        self._last = (key, time_ns, found)
         return found
 
-    def _room(self, where: str, told: Told) -> object:
+    def room(self, where: str, content: object, frame: Frame | None) -> object:
         """The room's or resource's identifier: an atom, or None if nobody named one."""
         if where and not where.startswith(ARGUMENT):
-            return atom(self._places.read(told.content, where))
+            return atom(self._places.read(content, where))
         name = where.removeprefix(ARGUMENT)
-        frame = told.frame
         while frame is not None:
             for known, room in frame.named:
                 if known == name:

@@ -455,6 +455,11 @@ RESOURCES: Final[dict[str, tuple[str, bool]]] = {
 }
 NESTED: Final = ("data", "payload")
 EVENT_FIELDS: Final = ("type", "event", "event_type", "message_type", "eventType")
+# Events that speak of a thing to somebody who may not, or no longer, or not yet see it.
+WITHOUT_CONTENT: Final = (
+    r"error|fail|den(y|ied)|forbid|refus|reject|unauthori|invalid|not_?found|expire"
+    r"|left|leav|join|remov|revok|kick|bann|unsubscri|clos|delet|invit|request"
+)
 # What a client says of itself in a message.
 CLAIM_FIELDS: Final = ("user_id", "userId", "sender_id", "senderId", "from_user_id", "author_id")
 

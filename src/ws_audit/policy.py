@@ -28,7 +28,7 @@ from .model import (
     Inputs,
     Verdict,
 )
-from .policy_tables import BROADCAST, IMPERSONATION, ROOM, SHARE, SYSTEM
+from .policy_tables import BROADCAST, FRAMEWORKS, IMPERSONATION, ROOM, SHARE, SYSTEM
 
 if TYPE_CHECKING:
     from .policy_tables import PolicyTable
@@ -63,6 +63,7 @@ class _Rule(NamedTuple):
     membership: str
     where: str
     users: frozenset[str]
+    events: frozenset[str]  # as they are listed: names and patterns
 
 
 class Policies:
@@ -98,6 +99,13 @@ class Policies:
             else:
                 return ()
         return tuple(found)
+
+    def members(self, event: str, time_ns: int) -> list[_Rule]:
+        """The policies whose function says who may see a message of this event; not if all may."""
+        rules = self._in_force(event, time_ns)
+        if any(rule.kind == BROADCAST for rule in rules):
+            return []
+        return [rule for rule in rules if rule.membership and rule.membership not in FRAMEWORKS]
 
     def _in_force(self, event: str, time_ns: int) -> list[_Rule]:
         rules = self._by_event.get(event)
@@ -135,6 +143,7 @@ def _rule(table: PolicyTable) -> _Rule:
         table.membership,
         table.where,
         frozenset(text if who is None else who.user for who, text in users),
+        frozenset(table.events),
     )
 
 

@@ -153,6 +153,14 @@ class Resources:
             return None  # the server names somebody, unasked: it knows better than any client
         return claimed.owner
 
+    def owner(self, found: Iterable[Resource], text: str) -> Evidence | None:
+        """Whose the one of that id is, by the server's own word at a call."""
+        for resource in found:
+            owned = self._said.get(resource.key) if resource.key[1] == text else None
+            if owned is not None:
+                return owned.owner
+        return None
+
     # -- learning -----------------------------------------------------------------------------
 
     def learn(

@@ -134,6 +134,7 @@ class Runtime:
             witnesses=Witnesses(
                 Resources(settings.limits_resources, observers(settings.policy)),
                 canaries.load(settings.canary_tokens_file, settings.limits_payload_bytes, say),
+                self.declarations.outsiders,
             ),
         )
         self.intents.blocking = settings.mode == "block"

@@ -248,7 +248,8 @@ class Sink:
             round_ = room or kind == BROADCAST
             said = None
             if connection is not None:
-                said = self._witnesses.ask(collected, reading, belongs, content, frame, round_)
+                asked = (collected, reading, belongs, content, frame, round_, named)
+                said = self._witnesses.ask(*asked)
             evidence = tuple(collected)
             verdict = _LIMIT if cell.limited else judge(evidence, kind, note)
             if verdict is not MATCHED and len(evidence) > 1 and connection is not None:

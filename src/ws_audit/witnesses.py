@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .identity import Cell
     from .intents import Frame
     from .model import Resource, Verdict
+    from .outsiders import Outsiders
     from .payloads import Reading
 
 _THREAD: Final = "thread_as_user"
@@ -31,10 +32,14 @@ class Witnesses:
     """Collects that evidence for the sink; one per process."""
 
     def __init__(
-        self, resources: Resources | None = None, canaries: Canaries | None = None
+        self,
+        resources: Resources | None = None,
+        canaries: Canaries | None = None,
+        outsiders: Outsiders | None = None,
     ) -> None:
         self.resources = resources or Resources(100_000)
         self.canaries = canaries
+        self._outsiders = outsiders  # if a policy says who may see what
 
     def ask(
         self,
@@ -44,8 +49,9 @@ class Witnesses:
         content: object,
         frame: Frame | None,
         round_: bool,
+        named: str,
     ) -> Said | None:
-        """Add what is known of a message to what it and its callers say.
+        """Add what is known of a message, which calls itself `named`, to what is said of it.
 
         `collected` begins with the connection's evidence. Returns what the table of resources
         may learn from, if the message turns out to be its recipient's.
@@ -69,6 +75,10 @@ class Witnesses:
                 collected += resources.of(belongs, connection, said)
             elif owner is not None:
                 collected.append(owner)
+        if self._outsiders is not None:
+            other = self._outsiders.of(collected, belongs, resources, content, frame, named)
+            if other is not None:
+                collected.append(other)
         if self.canaries is not None:
             canary = self.canaries.search(content, connection)
             if canary is not None:

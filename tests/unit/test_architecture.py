@@ -80,7 +80,8 @@ MAY: dict[str, frozenset[str]] = {
         "policy": "identity",
         "addressing": "behalf identity intents payloads",
         "excuses": "addressing identity intents judge payloads policy tally",
-        "declarations": "addressing excuses hooks payloads policy tally",
+        "outsiders": "excuses identity",
+        "declarations": "addressing excuses hooks outsiders payloads policy tally",
         # hooks and transports push facts down to the sink; they alone touch the application
         "sink": "behalf bindings excuses identity intents judge labels payloads people tally"
         " witnesses",

@@ -89,7 +89,10 @@ class Asking:
 
     def members(self, name: str, room: object) -> Members | None:
         """Who is in the room now; None if that cannot be said."""
-        people = self._listed(name, self._call(name, room))
+        answer = self._call(name, room)
+        people = self._listed(name, answer)
+        if people and (type(answer) is set or type(answer) is frozenset):
+            people.insert(0, min(people, key=lambda one: one.user))  # the same one each time
         return None if people is None else Members(people)
 
     def aliases(self, who: Principal) -> tuple[Principal, ...]:

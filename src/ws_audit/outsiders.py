@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who is sent what a declared membership says is others': a leak by the team's own word.
+
+Why it exists: a `share` or `room` policy says who may see a thing. What it excuses is one half of
+that; the other is that nobody else may.
+
+It must never hold an answer against somebody it may not know by this identifier: only once the
+same function has named connected users in the same way. Nor an old answer, nor one about nobody.
+"""
+
+from __future__ import annotations
+
+import re
+from time import time_ns
+from typing import TYPE_CHECKING, Final
+
+from . import naming
+from .excuses import event_of
+from .identity import DIFFERENT, SAME, agree
+from .model import CALL, MEDIUM, WEAK, Evidence
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .excuses import Excuses, Members
+    from .intents import Frame
+    from .model import Principal, Resource
+    from .policy import Policies
+    from .resources import Resources
+
+_WITHOUT_CONTENT: Final = re.compile(naming.WITHOUT_CONTENT, re.IGNORECASE)
+_Way = tuple[str, str]  # of identifying people: kind and shape
+
+
+class Outsiders:
+    """Holds deliveries against the memberships of the policies that take their events."""
+
+    def __init__(self, policies: Policies, excuses: Excuses) -> None:
+        self._policies = policies
+        self._excuses = excuses
+        self._proven: dict[str, set[_Way]] = {}  # membership -> how it is known to name people
+
+    def of(
+        self,
+        collected: list[Evidence],
+        belongs: Iterable[Resource],
+        resources: Resources,
+        content: object,
+        frame: Frame | None,
+        named: str,
+    ) -> Evidence | None:
+        """Evidence that a message is others', if its recipient is in none of its memberships.
+
+        `collected` is what else is known, the connection first. The owner is one of the members.
+        """
+        event = event_of(frame, named)
+        now = time_ns()
+        connection = collected[0]
+        found: Evidence | None = None
+        for rule in self._policies.members(event, now):
+            room = self._excuses.room(rule.where, content, frame)
+            if room is None:
+                continue
+            known = resources.owner(belongs, str(room))
+            if known is not None and agree(connection, known.principal) == SAME:
+                return None  # the server has said so itself
+            members = self._excuses.members(rule.membership, room, frame, now, fresh=False)
+            if members and not _inside(connection, members):
+                members = self._excuses.members(rule.membership, room, frame, now, fresh=True)
+            if not members:
+                continue
+            if _inside(connection, members):
+                self._prove(rule.membership, connection, members)
+                return None
+            literal = event in rule.events
+            if found is not None or not (literal or not _WITHOUT_CONTENT.search(event)):
+                continue
+            owner = self._owner(rule.membership, collected, members)
+            if owner is not None:
+                # What has no name may be a refusal as well.
+                strength = MEDIUM if event else WEAK
+                found = Evidence("resource", owner, CALL, rule.where or "room", strength, False)
+        return found
+
+    def _prove(self, membership: str, connection: Evidence, members: Members) -> None:
+        proven = self._proven.setdefault(membership, set())
+        proven |= {_way(who) for who in _names(connection) if who in members}
+
+    def _owner(
+        self, membership: str, collected: list[Evidence], members: Members
+    ) -> Principal | None:
+        """One of the members: whom other evidence names too, else the first."""
+        proven = self._proven.get(membership, set())
+        ours = {_way(who) for who in _names(collected[0])}
+        others = [
+            one.principal
+            for one in collected[1:]
+            if one.principal in members and agree(collected[0], one.principal) == DIFFERENT
+        ]
+        if not ours & (proven | set(map(_way, others))):
+            return None
+        if others:
+            return others[0]
+        return next((who for who in members if agree(collected[0], who) == DIFFERENT), None)
+
+
+def _names(connection: Evidence) -> tuple[Principal, ...]:
+    return (connection.principal, *connection.aliases)
+
+
+def _inside(connection: Evidence, members: Members) -> bool:
+    return any(who in members for who in _names(connection))
+
+
+def _way(who: Principal) -> _Way:
+    return who.kind, who.shape
