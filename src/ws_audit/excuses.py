@@ -258,12 +258,13 @@ class Excuses:
     def members(
         self, membership: str, room: object, frame: Frame | None, time_ns: int, *, fresh: bool
     ) -> Members | None:
-        """Who belongs to it, as declared; None if that cannot be said. `fresh`: as of now."""
-        if frame is None:
-            return self._answers.members(membership, room)
-        key, last = (frame.intent.intent_id, membership, room), self._last
-        age = 0 if fresh else _FRESH_NS
-        if last is not None and last[0] == key and abs(time_ns - last[1]) <= age:
+        """Who belongs to it, as declared; None if that cannot be said.
+
+        `time_ns` is the delivery's, and with `fresh` an answer for another one will not do.
+        """
+        key = (0 if frame is None else frame.intent.intent_id, membership, room)
+        last, age = self._last, 0 if fresh or frame is None else _FRESH_NS
+        if last is not None and last[0] == key and 0 <= time_ns - last[1] <= age:
             return last[2]
         found = self._answers.members(membership, room)
         self._last = (key, time_ns, found)

@@ -11,7 +11,6 @@ same function has named connected users in the same way. Nor an old answer, nor 
 from __future__ import annotations
 
 import re
-from time import time_ns
 from typing import TYPE_CHECKING, Final
 
 from . import naming
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from .excuses import Excuses, Members
     from .intents import Frame
     from .model import Principal, Resource
-    from .policy import Policies
+    from .policy import Policies, Rule
     from .resources import Resources
 
 _WITHOUT_CONTENT: Final = re.compile(naming.WITHOUT_CONTENT, re.IGNORECASE)
@@ -48,60 +47,87 @@ class Outsiders:
         content: object,
         frame: Frame | None,
         named: str,
+        now: int,
     ) -> Evidence | None:
         """Evidence that a message is others', if its recipient is in none of its memberships.
 
         `collected` is what else is known, the connection first. The owner is one of the members.
         """
         event = event_of(frame, named)
-        now = time_ns()
+        rules = self._policies.members(event, now)
+        if not rules:
+            return None
         connection = collected[0]
+        meant = False
+        for one in collected[1:]:
+            result = agree(connection, one.principal)
+            if result == DIFFERENT and one.name == "argument":
+                return None  # no membership changes that
+            meant = meant or (result == SAME and one.attests)
         found: Evidence | None = None
-        for rule in self._policies.members(event, now):
-            room = self._excuses.room(rule.where, content, frame)
-            if room is None:
-                continue
-            known = resources.owner(belongs, str(room))
-            if known is not None and agree(connection, known.principal) == SAME:
-                return None  # the server has said so itself
-            members = self._excuses.members(rule.membership, room, frame, now, fresh=False)
-            if members and not _inside(connection, members):
-                members = self._excuses.members(rule.membership, room, frame, now, fresh=True)
+        for rule in rules:
+            literal = event in rule.events
+            if meant and not literal:
+                continue  # the application has addressed them: an invitation, a refusal, ...
+            members = self._members(rule, connection, belongs, resources, content, frame, now)
             if not members:
                 continue
             if _inside(connection, members):
-                self._prove(rule.membership, connection, members)
+                self._proven.setdefault(rule.membership, set()).update(
+                    _way(who) for who in _names(connection) if who in members
+                )
                 return None
-            literal = event in rule.events
-            if found is not None or not (literal or not _WITHOUT_CONTENT.search(event)):
-                continue
-            owner = self._owner(rule.membership, collected, members)
-            if owner is not None:
+            if found is None and (literal or not _WITHOUT_CONTENT.search(event)):
+                owner = self._owner(rule.membership, collected, members)
                 # What has no name may be a refusal as well.
                 strength = MEDIUM if event else WEAK
-                found = Evidence("resource", owner, CALL, rule.where or "room", strength, False)
+                if owner is not None:
+                    found = Evidence("resource", owner, CALL, rule.where or "room", strength, False)
         return found
 
-    def _prove(self, membership: str, connection: Evidence, members: Members) -> None:
-        proven = self._proven.setdefault(membership, set())
-        proven |= {_way(who) for who in _names(connection) if who in members}
+    def _members(
+        self,
+        rule: Rule,
+        connection: Evidence,
+        belongs: Iterable[Resource],
+        resources: Resources,
+        content: object,
+        frame: Frame | None,
+        now: int,
+    ) -> Members | None:
+        """Who may see what the message names; None if it names nothing, or it is known better."""
+        room = self._excuses.room(rule.where, content, frame)
+        if room is None:
+            return None
+        known = resources.owner(belongs, str(room))
+        if known is not None and agree(connection, known.principal) == SAME:
+            return None  # the server has said so itself
+        members = self._excuses.members(rule.membership, room, frame, now, fresh=False)
+        if members and not _inside(connection, members):
+            members = self._excuses.members(rule.membership, room, frame, now, fresh=True)
+        return members
 
     def _owner(
         self, membership: str, collected: list[Evidence], members: Members
     ) -> Principal | None:
         """One of the members: whom other evidence names too, else the first."""
-        proven = self._proven.get(membership, set())
-        ours = {_way(who) for who in _names(collected[0])}
+        connection = collected[0]
         others = [
-            one.principal
+            one
             for one in collected[1:]
-            if one.principal in members and agree(collected[0], one.principal) == DIFFERENT
+            if one.principal in members and agree(connection, one.principal) == DIFFERENT
         ]
-        if not ours & (proven | set(map(_way, others))):
+        # What is known of resources are the principals of connections.
+        proven = {_way(one.principal) for one in others if one.name == "resource"}
+        proven |= self._proven.get(membership, set())
+        if not any(_way(who) in proven for who in _names(connection)):
             return None
         if others:
-            return others[0]
-        return next((who for who in members if agree(collected[0], who) == DIFFERENT), None)
+            return others[0].principal
+        # A plain text in an answer counts as an id; here it is what the connection's user has.
+        kind = connection.principal.kind
+        named = (one for who in members for one in (who, who._replace(kind=kind)))
+        return next((who for who in named if agree(connection, who) == DIFFERENT), None)
 
 
 def _names(connection: Evidence) -> tuple[Principal, ...]:

@@ -53,7 +53,7 @@ _EVENTS: Final = 4_096
 _DAY_NS: Final = 86_400_000_000_000
 
 
-class _Rule(NamedTuple):
+class Rule(NamedTuple):
     """A policy, ready to be asked."""
 
     number: int
@@ -72,7 +72,7 @@ class Policies:
     def __init__(self, tables: tuple[PolicyTable, ...]) -> None:
         # Those that need nobody's answer first: then a callable is asked only if it must be.
         self._rules = sorted(map(_rule, tables), key=lambda rule: rule.membership != "")
-        self._by_event: dict[str, tuple[_Rule, ...]] = {}
+        self._by_event: dict[str, tuple[Rule, ...]] = {}
 
     def excuse(
         self,
@@ -81,7 +81,7 @@ class Policies:
         event: str,
         time_ns: int,
         belongs: Belongs,
-    ) -> tuple[_Rule, ...]:
+    ) -> tuple[Rule, ...]:
         """The policies that excuse each piece of evidence that does not agree; () if not all."""
         unsettled = _unsettled(verdict, evidence)
         rules = self._in_force(event, time_ns)
@@ -100,14 +100,14 @@ class Policies:
                 return ()
         return tuple(found)
 
-    def members(self, event: str, time_ns: int) -> list[_Rule]:
+    def members(self, event: str, time_ns: int) -> list[Rule]:
         """The policies whose function says who may see a message of this event; not if all may."""
         rules = self._in_force(event, time_ns)
         if any(rule.kind == BROADCAST for rule in rules):
             return []
         return [rule for rule in rules if rule.membership and rule.membership not in FRAMEWORKS]
 
-    def _in_force(self, event: str, time_ns: int) -> list[_Rule]:
+    def _in_force(self, event: str, time_ns: int) -> list[Rule]:
         rules = self._by_event.get(event)
         if rules is None:
             if len(self._by_event) >= _EVENTS:
@@ -130,12 +130,12 @@ def until_ns(table: PolicyTable) -> int:
     return ((dt.date.fromisoformat(table.expires) - epoch).days + 1) * _DAY_NS
 
 
-def _rule(table: PolicyTable) -> _Rule:
+def _rule(table: PolicyTable) -> Rule:
     takes: Callable[[str], object] = re.compile(
         "|".join(map(fnmatch.translate, table.events or ("*",)))
     ).fullmatch
     users = ((principal(text), text) for text in table.users)
-    return _Rule(
+    return Rule(
         table.number,
         table.kind,
         until_ns(table),
@@ -169,7 +169,7 @@ def _counts(name: str, rule: str) -> bool:
     return name != "thread_as_user"  # which names nobody
 
 
-def _may(rule: _Rule, connection: Evidence, item: Evidence | None) -> bool:
+def _may(rule: Rule, connection: Evidence, item: Evidence | None) -> bool:
     """Whether a policy may excuse this, as far as can be said without asking anybody."""
     if ("" if item is None else item.name) not in EXCUSES[rule.kind]:
         return False

@@ -248,7 +248,7 @@ class Sink:
             round_ = room or kind == BROADCAST
             said = None
             if connection is not None:
-                asked = (collected, reading, belongs, content, frame, round_, named)
+                asked = (collected, reading, belongs, content, frame, round_, named, now)
                 said = self._witnesses.ask(*asked)
             evidence = tuple(collected)
             verdict = _LIMIT if cell.limited else judge(evidence, kind, note)

@@ -50,6 +50,7 @@ class Witnesses:
         frame: Frame | None,
         round_: bool,
         named: str,
+        now: int,
     ) -> Said | None:
         """Add what is known of a message, which calls itself `named`, to what is said of it.
 
@@ -76,7 +77,7 @@ class Witnesses:
             elif owner is not None:
                 collected.append(owner)
         if self._outsiders is not None:
-            other = self._outsiders.of(collected, belongs, resources, content, frame, named)
+            other = self._outsiders.of(collected, belongs, resources, content, frame, named, now)
             if other is not None:
                 collected.append(other)
         if self.canaries is not None:
