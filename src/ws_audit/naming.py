@@ -453,6 +453,8 @@ RESOURCES: Final[dict[str, tuple[str, bool]]] = {
     "chat_id": ("chat", True),
     "chatId": ("chat", True),
 }
+# Fields that only together with the one above them say what they identify.
+BARE_IDS: Final = frozenset({"id", "key", "number", "ref", "uid", "uuid"})
 NESTED: Final = ("data", "payload")
 EVENT_FIELDS: Final = ("type", "event", "event_type", "message_type", "eventType")
 # Events that speak of a thing to somebody who may not, or no longer, or not yet see it.

@@ -142,7 +142,10 @@ def named(value: object, path: str) -> Resource | None:
     # Everybody's "default" and "general" are not one and the same.
     if not (text.isdigit() or len(text) >= _LONG_ID or any(map(str.isdigit, text))):
         return None
-    name = path.rpartition(".")[2]
+    above, _, name = path.rpartition(".")
+    above = above.rpartition(".")[2]
+    if name in naming.BARE_IDS and above and above not in naming.NESTED:
+        name = f"{above}.{name}"  # order 7 and ticket 7 are two things
     sort, joint = naming.RESOURCES.get(name, (name, False))
     return Resource((sort, text), path, joint)
 

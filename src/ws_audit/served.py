@@ -5,8 +5,9 @@ Why it exists: many applications have no manager to be asked, and no client name
 server does: the handler answers on the connection itself. That answer is then all there is.
 
 It is the weakest evidence of all. It must never be held against the message it was learned from
-(nor the same text to somebody else), never make a message right, and never go on about what is
-evidently shared: two other people, a room, a policy or a third report make it nobody's.
+(nor that text to others, if it is all there was), never make a message right, and never go on
+about what is evidently shared: two other people, a room, a policy or a third report make it
+nobody's.
 """
 
 from __future__ import annotations
@@ -39,14 +40,15 @@ _GUEST: Final = re.compile(naming.GUEST, re.IGNORECASE)
 class _First:
     """Who was served first; no owner: several people were, or it was public."""
 
-    __slots__ = ("cell", "mark", "other", "owner", "reports", "speaks", "text", "used")
+    __slots__ = ("alone", "answered", "cell", "mark", "other", "owner", "reports", "text", "used")
 
     def __init__(self) -> None:
         self.owner: Evidence | None = None
         self.cell: ref[Cell] | None = None  # the connection that was served
         self.text: int | None = None  # hash of the message it was learned from, if that has text
         self.mark: tuple[int, int] | None = None  # of the last message to its owner
-        self.speaks = False  # an answer to its owner, or a second message to them alone
+        self.answered = False  # it was an answer to its owner
+        self.alone = False  # its owner has had a second message of it before anybody else
         self.other: Principal | None = None  # who was served beside its owner
         self.reports = 0
         self.used = False
@@ -71,12 +73,14 @@ class Served:
     def of(self, resource: Resource, connection: Evidence, said: Said) -> Evidence | None:
         """Who was served first, if somebody else is now and nothing speaks for that."""
         first = self._first.get(resource.key)
-        if first is None or first.owner is None or not first.speaks:
+        if first is None or first.owner is None or not (first.answered or first.alone):
             return None
         first.used = True
         if agree(connection, first.owner.principal) != DIFFERENT:
             return None  # that it agrees proves nothing: see docs/decisions.md
-        if said.direct or said.twice or said.personal or _same(first, said):
+        if said.direct or said.twice or said.personal:
+            return None
+        if not first.alone and (_same(first, said) or _handed(first, said)):
             return None
         if resource.joint and (said.round or (said.mark is not None and said.mark == first.mark)):
             return None
@@ -155,7 +159,7 @@ class Served:
         first.owner = _owner(connection, resource)
         first.cell = ref(cell)
         first.text = None if said.mark is None else said.mark[0]
-        first.mark, first.speaks = said.mark, said.answer
+        first.mark, first.answered = said.mark, said.answer
         self._sorts.setdefault(key[0], [0, 0])[0] += 1
 
     def _again(
@@ -174,7 +178,8 @@ class Served:
                 first.owner = None
             elif not said.round:
                 first.mark = said.mark
-                first.speaks = first.speaks or bool(said.answer) or not _same(first, said)
+                first.answered = first.answered or bool(said.answer)
+                first.alone = first.alone or not _same(first, said)
             return
         if verdict.verdict == VIOLATION:
             if verdict.dissent is not owner:
@@ -207,6 +212,13 @@ class Served:
 def _same(first: _First, said: Said) -> bool:
     """Whether it is, word for word, the message that the owner was learned from."""
     return said.mark is not None and said.mark[0] == first.text
+
+
+def _handed(first: _First, said: Said) -> bool:
+    """Whether the task that has just served its owner serves others as well, one by one."""
+    if said.mark is None or first.mark is None or said.round:
+        return False
+    return said.mark[1] == first.mark[1] != 0
 
 
 def _owner(connection: Evidence, resource: Resource) -> Evidence:
