@@ -34,11 +34,10 @@ class Behalf:
     for this task and for what its connection does later: it hands messages round.
     """
 
-    __slots__ = ("asked", "begun", "cell", "serial", "served", "void", "who")
+    __slots__ = ("asked", "cell", "serial", "served", "void", "who")
 
-    def __init__(self, cell: Cell, begun: int) -> None:
+    def __init__(self, cell: Cell) -> None:
         self.cell = cell
-        self.begun = begun  # when its client's message came, in ns; 0: it was merely connected
         self.serial = next(_serials)
         # Kept: the task may go on when its connection has been let go.
         self.who: Evidence | None = cell.held
@@ -47,14 +46,14 @@ class Behalf:
         self.asked: frozenset[tuple[str, str]] = frozenset()  # resources its client's message named
 
     def answers(self, connection: Evidence) -> bool | None:
-        """Whether a message to that connection may be the answer to its own; None: to nobody's.
+        """Whether a message to that connection may answer its own; None if to somebody else's.
 
-        A task that goes on (a writer, say) answers nothing any more after a while.
+        Also one that a writer task takes from a queue: its client has asked a moment ago.
         """
         who = self.who or self.cell.held
         if who is None or agree(connection, who.principal) != SAME:
             return None
-        return 0 <= time_ns() - self.begun < ANSWER_NS
+        return 0 <= time_ns() - self.cell.heard < ANSWER_NS
 
     def serves(self, connection: Evidence) -> Evidence | None:
         """What this says of a message to that connection; None if nothing, or no more.
@@ -76,9 +75,10 @@ _current: ContextVar[Behalf | None] = ContextVar("ws_audit_behalf", default=None
 current = _current.get
 
 
-def begin(cell: Cell, begun: int = 0) -> Behalf:
-    """This task serves a connection now, or its next message, which came at `begun`."""
-    behalf = Behalf(cell, begun)
+def begin(cell: Cell, heard: int = 0) -> Behalf:
+    """This task serves a connection now, or its next message, which came at `heard` (ns)."""
+    cell.heard = heard
+    behalf = Behalf(cell)
     _current.set(behalf)
     return behalf
 

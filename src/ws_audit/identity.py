@@ -249,6 +249,7 @@ class Cell:
         "elsewhere",
         "greetings",
         "hands_round",
+        "heard",
         "held",
         "inbound_dissents",
         "limited",
@@ -279,6 +280,7 @@ class Cell:
         self.claims = 0  # resources its client was the first to name
         self.hands_round = False  # its task has sent one message to several people: see behalf
         self.named: tuple[Principal, ...] = ()  # whom its client's last message named
+        self.heard = 0  # when its client's last message came, in ns
         self.inbound_dissents = 0  # messages in which the client claimed to be someone else
 
     def __repr__(self) -> str:
