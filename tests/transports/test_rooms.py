@@ -128,6 +128,31 @@ def test_whoever_is_in_a_users_room_and_is_not_that_user(tmp_path: Path) -> None
     assert len({pair["owner"] for pair in incident["pairs"]}) == 1
 
 
+def test_a_job_that_one_was_told_of_and_everybody_hears_the_end_of(tmp_path: Path) -> None:
+    """Nothing names a user: a number, first sent to one client, is what there is."""
+
+    async def main(service: Service) -> None:
+        seen: Seen = []
+        clients = [Client(user, seen) for user in ("alice", "bob")]
+        for client in clients:
+            await client.begin(service, ["websocket"])
+        for client in clients:
+            await client.io.call("export", 7 if client.user == "alice" else 8, timeout=10)
+        await asyncio.gather(*(client.end() for client in clients))
+        assert sum("job_id" in arguments[0] for _, _, arguments in seen) == 6
+
+    config = '[payload]\nresources = ["job_id"]\n'
+    with serve(tmp_path, "rooms:app", config=config) as service:
+        asyncio.run(main(service))
+        service.stop()
+        (incident,) = service.review()["incidents"]
+    assert (incident["rule"], incident["severity"]) == ("resource_vs_connection", "suspected")
+    assert incident["sites"][0].startswith("rooms:export:")
+    pairs = [(pair["recipient"], pair["owner"]) for pair in incident["pairs"]]
+    assert sorted(pairs) == sorted(pair[::-1] for pair in pairs)
+    assert [pair["events"] for pair in incident["pairs"]] == [1, 1]
+
+
 MEMBERS = """
 [[policy]]
 kind = "room"

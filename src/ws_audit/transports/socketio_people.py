@@ -8,8 +8,10 @@ more than nothing better.
 
 from __future__ import annotations
 
+from time import time_ns
 from typing import Any, Final
 
+from ws_audit import behalf
 from ws_audit.identity import MANAGER, claim_of, is_a, peek
 from ws_audit.model import ACCEPT, STRONG, Evidence
 
@@ -57,9 +59,12 @@ class Inbound(Hook):
         eio_sid, data = self.read(args, kwargs)
         client = client_of(args[0], eio_sid)
         if client is not None and type(data) is list:
-            for content in data[1:2]:
-                if is_a(content, (dict, str)):
-                    self._sink.inbound(client.cell, client.scope, content)
+            content = data[1] if len(data) > 1 else None
+            if is_a(content, (dict, str)):
+                self._sink.inbound(client.cell, client.scope, content)
+            else:  # it says nothing of anybody, and will be answered all the same
+                self._sink.resolve(client.cell, client.scope)
+                behalf.begin(client.cell, time_ns())
 
 
 class Session(Hook):

@@ -65,6 +65,13 @@ async def shout(sid: str, data: Any) -> None:
 
 
 @sio.event
+async def export(sid: str, number: int) -> None:
+    """A job of its own, of whose end everybody is told."""
+    await sio.emit("agent_started", {"job_id": number}, to=sid)
+    await sio.emit("agent_completed", {"job_id": number, "text": names[sid]})
+
+
+@sio.event
 async def poll(sid: str) -> None:
     answer = await sio.call("question", {"user_id": "alice"}, to=sids["alice"], timeout=5)
     await sio.emit("answer", {"text": answer}, to=sid)
