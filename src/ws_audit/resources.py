@@ -41,7 +41,7 @@ class Said(NamedTuple):
     `personal`: somebody else speaks in it, or the recipient is mentioned. `asked` is what the
     client's message named that is being answered. `mark` is the same for the same text on one
     task's behalf. `answer`: the sending task answers a message of this very user; None if it
-    serves somebody else.
+    serves somebody else. `unclear`: somebody is named who may be the connection's user.
     """
 
     direct: bool
@@ -51,6 +51,7 @@ class Said(NamedTuple):
     asked: frozenset[Key]
     mark: Mark
     answer: bool | None = False
+    unclear: bool = False
 
 
 class _Owned:

@@ -12,13 +12,11 @@ nobody's.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Final
 from weakref import ref
 
-from . import naming
-from .identity import DIFFERENT, SAME, agree, principal
-from .model import CONTENT, EXCUSED, INCOMPARABLE, STRONG, VIOLATION, WEAK, Evidence
+from .identity import DIFFERENT, GUEST, SAME, agree, principal
+from .model import CONTENT, EXCUSED, STRONG, VIOLATION, WEAK, Evidence
 from .policy_tables import BROADCAST, IMPERSONATION, ROOM, SHARE, SYSTEM
 from .tables import push_out
 
@@ -34,7 +32,6 @@ REPORTS: Final = 3  # deliveries of one resource that are held against it; then 
 COMMON: Final = 8  # resources of one sort that went to several people, and ...
 _SHARE: Final = 4  # ... every so manieth of all of them: then people share that sort
 _PUBLIC: Final = (BROADCAST, ROOM, SHARE)
-_GUEST: Final = re.compile(naming.GUEST, re.IGNORECASE)
 
 
 class _First:
@@ -78,7 +75,7 @@ class Served:
         first.used = True
         if agree(connection, first.owner.principal) != DIFFERENT:
             return None  # that it agrees proves nothing: see docs/decisions.md
-        if said.direct or said.twice or said.personal:
+        if said.direct or said.twice or said.personal or said.unclear:
             return None
         if not first.alone and (_same(first, said) or _handed(first, said)):
             return None
@@ -150,9 +147,9 @@ class Served:
         if (
             said.answer is None  # on somebody else's behalf
             or connection.strength != STRONG
-            or verdict.reason == INCOMPARABLE
+            or said.unclear
             or who.user in self._observers
-            or _GUEST.match(who.user)
+            or GUEST.match(who.user)
         ):
             return
         first = self._entry(key)

@@ -248,8 +248,9 @@ class Sink:
             round_ = room or kind == BROADCAST
             said = None
             if connection is not None:
-                asked = (collected, reading, belongs, content, frame, round_, named, now)
-                said = self._witnesses.ask(*asked)
+                said = self._witnesses.ask(
+                    collected, reading, belongs, content, frame, round_, named, now
+                )
             evidence = tuple(collected)
             verdict = _LIMIT if cell.limited else judge(evidence, kind, note)
             if verdict is not MATCHED and len(evidence) > 1 and connection is not None:

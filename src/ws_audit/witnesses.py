@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from . import behalf
-from .identity import SAME, agree
+from .identity import INCOMPARABLE, SAME, agree
 from .model import CALL, CONSTRUCT, CONTENT, MATCH, WEAK, Evidence
 from .resources import Resources, Said
 
@@ -153,9 +153,12 @@ def _said(
 ) -> Said:
     connection = collected[0]
     who = connection.principal
-    direct = twice = False
+    direct = twice = unclear = False
     for item in collected[1:]:
-        if item.attests and (item.principal is who or agree(connection, item.principal) == SAME):
+        result = SAME if item.principal is who else agree(connection, item.principal)
+        if result == INCOMPARABLE:
+            unclear = True
+        elif result == SAME and item.attests:
             if item.at == CONTENT:
                 twice = True
             elif item.at in (CALL, CONSTRUCT):
@@ -164,7 +167,7 @@ def _said(
     personal = actor is not None and agree(connection, actor) != SAME
     if reading.mentions and not personal:
         personal = _mentioned(reading, connection)
-    return tuple.__new__(Said, (direct, twice, round_, personal, asked, mark, answer))
+    return tuple.__new__(Said, (direct, twice, round_, personal, asked, mark, answer, unclear))
 
 
 def _mentioned(reading: Reading, connection: Evidence) -> bool:

@@ -212,7 +212,7 @@ def test_a_room_or_a_broadcast() -> None:
 
 
 @both
-@pytest.mark.parametrize("how", ["personal", "twice", "direct"])
+@pytest.mark.parametrize("how", ["personal", "twice", "direct", "unclear"])
 def test_whoever_is_named_or_spoken_to_may_have_it(how: str, resource: Resource) -> None:
     table = Table()
     table.deliver(ANN, resource, answer())
