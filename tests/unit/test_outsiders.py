@@ -189,6 +189,7 @@ def test_another_policy_that_takes_it_stands(world: World) -> None:
     leak = ("ann", plain(text("d2")))
     public = PolicyTable(3, "broadcast", "x", events=("doc.*",))
     assert world.play(OWN, leak, tables=(SHARE, public)) == "excused:broadcast"
+    assert world.asked == []  # everybody may see it
     console = PolicyTable(3, "impersonation", "x", users=("ann",))
     assert world.play(OWN, leak, tables=(SHARE, console)) == "excused:impersonation"
     expired = SHARE._replace(expires="2020-01-01")

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 from itertools import count
+from time import time_ns
 from typing import Any
 
 import pytest
 
+from ws_audit import behalf
 from ws_audit.identity import Cell, principal
 from ws_audit.judge import judge
 from ws_audit.model import (
@@ -162,6 +164,27 @@ def test_guests_and_observers_own_nothing(user: str) -> None:
     assert table.deliver(EVE) == ""
 
 
+def test_what_a_task_answers() -> None:
+    cell, now = Cell(1, "asgi"), time_ns()
+    cell.held = of(ANN)
+    try:
+        assert behalf.begin(cell, now).answers(of(ANN)) is True
+        assert behalf.begin(cell, now).answers(of(BOB)) is None
+        assert behalf.begin(cell).answers(of(ANN)) is False  # connected, and has asked nothing
+        assert behalf.begin(cell, now - behalf.ANSWER_NS).answers(of(ANN)) is False
+        writer = behalf.begin(cell)
+        behalf.begin(cell, now)  # another task of the same connection
+        assert writer.answers(of(ANN)) is True
+    finally:
+        behalf.nobody()
+
+
+def test_what_may_name_somebody_else_teaches_nothing() -> None:
+    table = Table()
+    table.deliver(ANN, how=answer(unclear=True))
+    assert len(table.table) == 0
+
+
 def test_who_is_only_claimed_owns_nothing() -> None:
     table = Table()
     for _ in range(2):
@@ -199,7 +222,10 @@ def test_a_room_or_a_broadcast() -> None:
     table = Table()
     table.deliver(ANN, TALK, answer())
     assert table.deliver(ANN, TALK, said(round=True)) == ""
-    assert table.deliver(EVE, TALK, said(round=True)) == table.deliver(EVE, TALK) == ""
+    assert table.deliver(EVE, TALK) == ""  # it has a room
+    other = TALK._replace(key=("conversation", "c-8"))
+    table.deliver(ANN, other, answer())
+    assert table.deliver(EVE, other, said(round=True)) == table.deliver(EVE, other) == ""
     # What only one may have is not everybody's because it was broadcast ...
     table.deliver(ANN, how=answer(task=1))
     assert table.deliver(ANN, how=said(round=True, text="done", task=1)) == ""
