@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SHIPPED := $(shell find src examples grafana -type f -not -path '*/__pycache__/*')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test soak matrix lint format bench bench-startup bench-leaks check lock lock-check clean
+.PHONY: help setup demo test soak matrix lint format bench bench-startup bench-leaks bench-public check lock lock-check clean
 
 help:
 	@echo 'make demo    ten users over real WebSockets: clean, then with every seeded leak'
@@ -25,6 +25,7 @@ help:
 	@echo 'make check   lint and test'
 	@echo 'make bench   the cost of one audited send; make bench-startup: of starting a process'
 	@echo 'make bench-leaks   how many seeded leaks it finds, and what it calls one that is none'
+	@echo 'make bench-public  how much of three published applications it can judge'
 	@echo 'make lock    resolve the dependencies anew'
 
 setup: $(VENV)/.installed
@@ -79,6 +80,10 @@ bench-startup: setup
 # MODE=reviewed (default), canary, none, ..., ablation for all: python -m benchmarks.leaks --help
 bench-leaks: setup
 	$(BIN)/python -m benchmarks.leaks $(MODE)
+
+# Installs what it measures, from PyPI, into .venv-public.
+bench-public: setup
+	$(BIN)/python -m benchmarks.public
 
 check: lint test
 

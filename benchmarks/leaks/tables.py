@@ -9,8 +9,11 @@ It must never leave out what was missed, or a case that could not be played.
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Any, Final
+
+from benchmarks.public import report
 
 from . import results
 from .report import FOUND, PAGES, Entry, benign, defects, misdated, worst
@@ -166,6 +169,11 @@ def _alarms(documents: Documents) -> str:
     return "\n".join(lines)
 
 
+def _public(_: Documents) -> str:
+    """The applications from PyPI, of another measurement: benchmarks/public."""
+    return report.table(json.loads(report.RESULTS.read_text()))
+
+
 BLOCKS: Final[dict[str, Callable[[Documents], str]]] = {
     "headline": _headline,
     "table": table,
@@ -174,6 +182,7 @@ BLOCKS: Final[dict[str, Callable[[Documents], str]]] = {
     "miscounted": _miscounted,
     "alarms": _alarms,
     "readme": _readme,
+    "public": _public,
 }
 
 
