@@ -173,6 +173,8 @@ def _played(mode: str, learned: dict[str, str], one: Case) -> Entry:
 def _play(mode: str, learned: dict[str, str], one: Case) -> Outcome:
     app, case, kind = one
     try:
+        if mode == "learned" and app.name not in learned:
+            raise BrokenError("nothing was learned of the application")
         played = play(app, case, kind, mode, learned=learned.get(app.name, ""))
         result = score(case.name, played)
         _verify(case, leaked=bool(result.leaked))

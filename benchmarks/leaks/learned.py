@@ -102,7 +102,10 @@ def _played(application: Application, name: str, directory: Path) -> int:
 
 
 def proposals(applications: list[Application], folder: Path, jobs: int) -> dict[str, str]:
-    """One TOML for each application, in `folder`; those of the same agent are taken as they are."""
+    """One TOML for each application, in `folder`; those of the same agent are taken as they are.
+
+    An application whose traffic could not be played has none.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     index = folder / "learned.json"
     about = {"hash": content_hash(), "agent": agent_hash()}
@@ -111,7 +114,10 @@ def proposals(applications: list[Application], folder: Path, jobs: int) -> dict[
         known = {**about, "applications": {}}
     wanted = [one for one in applications if one.name not in known["applications"]]
     with ThreadPoolExecutor(jobs) as pool:
-        for one, made in zip(wanted, pool.map(learn, wanted), strict=True):
+        for one, made in zip(wanted, pool.map(_learn, wanted), strict=True):
+            if isinstance(made, Exception):
+                print(f"BROKEN {one.name}: nothing was learned: {made}", file=sys.stderr)
+                continue
             (folder / f"{one.name}.toml").write_text(made.settings)
             known["applications"][one.name] = {
                 "plays": dict(made.plays),
@@ -120,4 +126,12 @@ def proposals(applications: list[Application], folder: Path, jobs: int) -> dict[
                 "said": made.said,
             }
             index.write_text(json.dumps(known, indent=1) + "\n")
-    return {one.name: (folder / f"{one.name}.toml").read_text() for one in applications}
+    names = [one.name for one in applications if one.name in known["applications"]]
+    return {name: (folder / f"{name}.toml").read_text() for name in names}
+
+
+def _learn(application: Application) -> Learned | Exception:
+    try:
+        return learn(application)
+    except Exception as error:
+        return error

@@ -139,11 +139,11 @@ def play(name: str, python: Path, settings: dict[str, str] | None, rounds: int =
             visits = [Visit(f"http://127.0.0.1:{port}", user, rounds) for user in USERS]
             try:
                 asyncio.run(_together(app, visits))
+                if settings is not None:
+                    counted = _at_rest(metrics)
             except Exception as error:
                 said = (folder / "server.log").read_text(errors="replace")
                 raise StageError(f"{error!r}; the server: {said[-2000:]}") from error
-            if settings is not None:
-                counted = _at_rest(metrics)
         said = (folder / "server.log").read_text(errors="replace")
         received = sum(one.received for one in visits)
         messages = {one.user: one.messages for one in visits}

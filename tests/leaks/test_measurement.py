@@ -16,6 +16,7 @@ from benchmarks.leaks import learned, results, tables
 from benchmarks.leaks.case import applications
 from benchmarks.leaks.freeze import content_hash
 from benchmarks.leaks.report import document, misdated, summary
+from benchmarks.leaks.world import BrokenError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -265,3 +266,28 @@ def test_what_was_learned_is_learned_again_by_another_agent(
     monkeypatch.setattr(learned, "agent_hash", lambda: "another")
     assert learned.proposals(apps, tmp_path, 1) != first
     assert json.loads((tmp_path / "learned.json").read_text())["agent"] == "another"
+
+
+def test_an_application_that_taught_nothing_has_broken_cases_and_others_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def learn(app: Any) -> learned.Learned:
+        if app.name == "sse":
+            raise BrokenError("no server")
+        return learned.Learned("mode = 'observe'")
+
+    seen: list[str] = []
+
+    def play(app: Any, *_: object, learned: str, **more: Any) -> None:
+        seen.append(f"{app.name} {learned}")
+        raise BrokenError(str(more))
+
+    monkeypatch.setattr(learned, "learn", learn)
+    monkeypatch.setattr(command, "play", play)
+    words = ["--modes", "learned", "--apps", "closures", "sse", "--out", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["leaks", "ablation", *words])
+    assert command.main() == 1
+    assert set(seen) == {"closures mode = 'observe'"}
+    cases = results.read(tmp_path / "learned.json")["cases"]
+    said = {one["broken"] for one in cases if one["application"] == "sse"}
+    assert said == {"BrokenError: nothing was learned of the application"}
