@@ -21,19 +21,17 @@ from .model import STRONG, WEAK, Evidence, Principal
 from .payloads import Places
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from .identity import Cell
     from .intents import Frame
 
 # Fields that say whom a message is for, not whose the thing is that it tells of.
 _TO: Final = re.compile(r"(to|recipient|target)([_A-Z]|$)")
 # Fields that name a place where several people are, unless that is one person's, or no name.
-_PLACE_FIELDS: Final = tuple(
-    noun + end
-    for noun in (
-        *("room", "channel", "group", "meeting", "lobby", "document", "doc", "board"),
-        *("whiteboard", "canvas"),
-    )
-    for end in ("", "_id", "Id", "_name", "_slug")
+_PLACES: Final = "room channel group meeting lobby document doc board whiteboard canvas"
+_PLACE_FIELDS: Final = frozenset(
+    noun + end for noun in _PLACES.split() for end in ("", "_id", "Id", "_name", "_slug")
 )
 _NO_PLACE: Final = re.compile(
     r"\n|.{65}|(^|[^a-z])(users?|personal|private|inbox|direct|dms?|me|self)([^a-z]|$)"
@@ -41,25 +39,14 @@ _NO_PLACE: Final = re.compile(
     re.IGNORECASE,
 )
 # Fields that name somebody in another role than the owner's.
-_ROLE_FIELDS: Final = (
-    *(
-        verb + end
-        for verb in (
-            *("created", "updated", "changed", "edited", "removed", "deleted", "assigned"),
-            *("invited", "requested", "approved", "rejected", "reported", "shared", "moderated"),
-            *("resolved", "closed", "banned", "muted", "kicked"),
-        )
-        for end in ("_by", "_by_id", "By", "ById")
-    ),
-    *(
-        role + end
-        for role in (
-            *("assignee", "creator", "moderator", "inviter", "reviewer", "reporter", "approver"),
-            *("organizer", "follower"),
-        )
-        for end in ("", "_id", "Id")
-    ),
+_DONE: Final = (
+    "created updated changed edited removed deleted assigned invited requested approved rejected"
+    " reported shared moderated resolved closed banned muted kicked"
 )
+_ROLES: Final = "assignee creator moderator inviter reviewer reporter approver organizer follower"
+_ROLE_FIELDS: Final = frozenset(
+    verb + end for verb in _DONE.split() for end in ("_by", "_by_id", "By", "ById")
+) | frozenset(role + end for role in _ROLES.split() for end in ("", "_id", "Id"))
 
 
 class Addressing:
@@ -139,7 +126,7 @@ class Beside:
     _PREFIXES: Final = ("", *(f"{name}." for name in naming.NESTED))
 
     def __init__(self, limit: int) -> None:
-        names = (*_PLACE_FIELDS, *_ROLE_FIELDS)
+        names = _PLACE_FIELDS | _ROLE_FIELDS
         self._places = Places((pre + name for pre in self._PREFIXES for name in names), limit)
 
     def explains(self, owner: Evidence, content: object) -> bool:
@@ -158,17 +145,27 @@ class Beside:
 
 def _place(level: object) -> bool:
     """Whether it names a place where several people are, and not one's own."""
-    for name in _PLACE_FIELDS:
-        value = peek(level, name)
-        if type(value) is int or (type(value) is str and value and not _NO_PLACE.search(value)):
-            return True
-    return False
+    return any(
+        type(value) is int or (type(value) is str and value and not _NO_PLACE.search(value))
+        for value in _values(level, _PLACE_FIELDS)
+    )
 
 
 def _others(level: object, owner: Principal) -> bool:
     """Whether it names somebody else in another role: who assigned, removed, invited, ..."""
     return any(
         compare(who, owner) != SAME
-        for name in _ROLE_FIELDS
-        for who in describe(peek(level, name))[:1]
+        for value in _values(level, _ROLE_FIELDS)
+        for who in describe(value)[:1]
     )
+
+
+def _values(level: object, names: frozenset[str]) -> Iterator[object]:
+    """What stands under these names: of a dict those that are there, as there are many names."""
+    if type(level) is not dict:
+        yield from (peek(level, name) for name in names)
+        return
+    for name, value in level.items():
+        # Only exact strings: hashing or comparing another key might run its code.
+        if type(name) is str and name in names:
+            yield value

@@ -25,8 +25,9 @@ Message = dict[str, Any]
 
 
 class User:
-    def __init__(self, id: str) -> None:  # noqa: A002
+    def __init__(self, id: str, **fields: Any) -> None:  # noqa: A002
         self.id = id
+        vars(self).update(fields)
 
 
 class PostOffice:
@@ -343,6 +344,10 @@ def test_what_cannot_be_read_explains_nothing(port: Port, text: str) -> None:
     assert not Beside(1_000).explains(eve, text)
     assert not Beside(10).explains(eve, '{"user_id": "eve", "room": "galley"}')  # too long
     assert Beside(1_000).explains(eve, b'{"user_id": "eve", "room": "galley"}')
+    assert Beside(1_000).explains(eve, {"user_id": "eve", "room": "galley"})
+    assert Beside(1_000).explains(eve, User("eve", removed_by="carl"))
+    assert not Beside(1_000).explains(eve, User("eve", removed_by="eve"))
+    assert not Beside(1_000).explains(eve, {7: "galley", ("room",): "galley"})
 
 
 # --- what is left of them -------------------------------------------------------------------------
