@@ -2,7 +2,8 @@
 """Who is sent what a declared membership says is others': a leak by the team's own word.
 
 Why it exists: a `share` or `room` policy says who may see a thing. What it excuses is one half of
-that; the other is that nobody else may.
+that; the other is that nobody else may. The design has policies excuse only: this adds evidence,
+as of a resource whose owner was learned at a call.
 
 It must never hold an answer against somebody it may not know by this identifier: only once the
 same function has named connected users in the same way. Nor an old answer, nor one about nobody.

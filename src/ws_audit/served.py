@@ -3,6 +3,7 @@
 
 Why it exists: many applications have no manager to be asked, and no client names an id before the
 server does: the handler answers on the connection itself. That answer is then all there is.
+The design has owners first seen inbound or at a call; this adds the delivery, as content.
 
 It is the weakest evidence of all. It must never be held against the message it was learned from
 (nor that text to others, if it is all there was), never make a message right, and never go on
