@@ -6,6 +6,9 @@ document belongs to one of those who share it, a moderator is told whose message
 somebody follows somebody. Where the application shows such a reading itself, the dissent wakes
 nobody.
 
+The published design makes any strong dissent at least `probable`; this goes beyond it, and so does
+the judge's naming a violation by what is not weak, if there is such.
+
 It must never silence one: a strong statement becomes a weak one, so that the delivery stays a
 violation, `suspected`. And it is asked only where something dissents: what is right pays nothing.
 """
