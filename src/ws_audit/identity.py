@@ -15,6 +15,7 @@ import re
 import sys
 from contextvars import ContextVar
 from hashlib import blake2b
+from time import time_ns
 from types import GetSetDescriptorType, MemberDescriptorType
 from typing import Any, Final
 from weakref import WeakValueDictionary
@@ -173,6 +174,29 @@ def fields_of(value: object) -> dict[Any, Any] | None:
     return fields if type(fields) is dict else None
 
 
+def holds(value: object) -> dict[Any, Any] | None:
+    """What a dict has, or an instance in its dictionary and slots; not to be changed."""
+    kind = type(value)
+    if kind is dict:
+        return value  # type: ignore[return-value]
+    if "__module__" not in _namespace(kind):
+        return None  # of no class statement: a text, a number, a date
+    if is_a(value, dict):
+        return dict.copy(value)  # type: ignore[arg-type]
+    fields = fields_of(value)
+    slots: dict[Any, Any] = {}
+    for base in _mro(kind):
+        for name, slot in _namespace(base).items():
+            if type(slot) is MemberDescriptorType and name not in slots:
+                try:
+                    slots[name] = slot.__get__(value, kind)
+                except AttributeError:  # never set
+                    continue
+    if slots:
+        return slots if fields is None else {**slots, **fields}
+    return fields
+
+
 # Past what a metaclass may have put before them.
 _mro = type.__dict__["__mro__"].__get__
 _namespace = type.__dict__["__dict__"].__get__
@@ -255,6 +279,7 @@ class Cell:
         "limited",
         "met",
         "named",
+        "opened_ns",
         "pinned",
         "scope",
         "transport",
@@ -264,6 +289,7 @@ class Cell:
     def __init__(self, connection_id: int, transport: str) -> None:
         self.connection_id = connection_id
         self.transport = transport
+        self.opened_ns = time_ns()
         self.scope: dict[str, Any] | None = None  # a framework's own copy, which knows more
         self.elsewhere = False  # its frames are those of another transport, and counted there
         self.held: Evidence | None = None

@@ -22,6 +22,7 @@ from time import perf_counter_ns, time_ns
 from typing import TYPE_CHECKING, Final
 
 from . import behalf
+from .contents import Contents
 from .model import (
     CANCELLED,
     ERROR,
@@ -62,6 +63,7 @@ class Intent:
     duration_ns = 0
     deliveries = 0
     by_payload = False  # a delivery came by its payload: more may, from other queues
+    by_content = False  # by what is in it
     ended = False
     settled = False
     event = NONE
@@ -165,6 +167,7 @@ class Intents:
         waits: Callable[[], None],
     ) -> None:
         self.pending = PendingPayloads()
+        self._contents = Contents(self.pending)
         self._tally = tally
         self._record = record
         self._waits = waits  # told that an intent waits: somebody must call expire()
@@ -258,7 +261,7 @@ class Intents:
         if intent.refused:
             outcome = REFUSED  # whatever the application made of it
         elif error is not None:
-            outcome = CANCELLED if type(error).__name__ == "CancelledError" else ERROR
+            outcome = outcome_of(error)
         elif intent.deliveries:
             outcome = OK
         else:
@@ -302,6 +305,17 @@ class Intents:
         if inherited is not None and inherited is not frame and not inherited.ended:
             # One object for several people: the call under way says for whom this one is.
             frame = inherited if inherited.inside(frame) else frame
+        return self._joins(frame)
+
+    def alike(self, content: object, connection: Evidence | None, opened_ns: int) -> Frame | None:
+        """The hook call of a delivery that joined none: by what it says; see contents."""
+        frame = self._contents.find(content, connection, opened_ns, task_id())
+        if frame is None:
+            return None
+        frame.intent.by_payload = frame.intent.by_content = True
+        return self._joins(frame)
+
+    def _joins(self, frame: Frame) -> Frame:
         intent = frame.intent
         intent.deliveries += 1
         if intent.ended and not intent.settled and not self.blocking:
@@ -355,6 +369,7 @@ class Intents:
     def expire(self, now_ns: int) -> None:
         """Settle as undelivered what waited its 10 s (called by the drain)."""
         self.pending.expire(now_ns)
+        self._contents.expire(now_ns)
         while self._waiting:
             try:
                 waiting = self._waiting.popleft()
@@ -399,11 +414,19 @@ class Intents:
     def forget(self) -> None:
         """After a fork: what the parent was about to deliver is the parent's."""
         self.pending.clear()
+        self._contents.forget()
         self._waiting.clear()
         self._settling = RLock()
         _random.seed()
         _salt[:] = (getrandbits(64), getrandbits(64))
         _current.set(None)
+
+
+def outcome_of(error: BaseException | None) -> str:
+    """What came of a call or a delivery, by what it raised."""
+    if error is None:
+        return OK
+    return CANCELLED if type(error).__name__ == "CancelledError" else ERROR
 
 
 def send_ids(intent_id: int, parent_trace_id: int) -> tuple[int, int]:

@@ -18,13 +18,12 @@ from typing import TYPE_CHECKING, Any, Final
 from . import behalf
 from .excuses import Doubts, Told
 from .identity import DIFFERENT, Cell, Handles, agree
+from .intents import outcome_of
 from .judge import MATCHED, judge
 from .model import (
     ACCEPT,
     BROADCAST,
-    CANCELLED,
     CONFIRMED,
-    ERROR,
     HYGIENE,
     INBOUND,
     INTERNAL_ERROR,
@@ -220,6 +219,7 @@ class Sink:
         try:
             frame = self._intents.join(content, carrier)
             connection = None if cell.limited else self.resolve(cell, scope)
+            frame = frame or self._alike(content, connection, cell)
             reading = self._read(content)
             owner, soft, named, note, _, actor, belongs, _, owners = reading
             room = False
@@ -339,6 +339,13 @@ class Sink:
             self._append(delivery)
             raise IsolationViolation(verdict.rule, verdict.severity)
 
+    def _alike(self, content: object, connection: Evidence | None, cell: Cell) -> Frame | None:
+        try:
+            return self._intents.alike(content, connection, cell.opened_ns)
+        except Exception as fault:  # it is judged by itself, as if nothing fitted
+            self._failed("sink", fault)
+            return None
+
     def _again(
         self, evidence: tuple[Evidence, ...], verdict: Verdict, told: Told
     ) -> tuple[tuple[Evidence, ...], Verdict, Inputs | None]:
@@ -369,7 +376,7 @@ class Sink:
         """The transport took the message, or raised."""
         violated = delivery.verdict.verdict == VIOLATION
         if error is not None or violated:
-            delivery = delivery._replace(outcome=_outcome(error))
+            delivery = delivery._replace(outcome=outcome_of(error))
         if violated:
             self._settled(delivery)
         self._append(delivery)
@@ -472,9 +479,3 @@ class Sink:
                 self.violations.outcome(delivery)
         except Exception as fault:
             self._failed("violation", fault)
-
-
-def _outcome(error: BaseException | None) -> str:
-    if error is None:
-        return OK
-    return CANCELLED if type(error).__name__ == "CancelledError" else ERROR

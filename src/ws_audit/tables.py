@@ -12,8 +12,11 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
+from itertools import count
 from sys import getsizeof
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from .identity import holds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,8 +31,18 @@ _HELD: Final = (dict, list, str, bytes, tuple)
 
 
 # (the object or a weak reference to it, the hook call it passed or None when it is pending
-# for two intents and joins neither, when it expires, its size)
-_Pending = tuple[object, "Frame | None", int, int]
+# for two intents and joins neither, when it expires, its size, its number, what an object that
+# is not ours to keep held when it came)
+_Pending = tuple[object, "Frame | None", int, int, int, "dict[Any, Any] | None"]
+
+
+class Waiting(NamedTuple):
+    """A pending payload as others see it: the call it passed, until when, and what is in it."""
+
+    frame: Frame | None
+    until: int
+    serial: int
+    content: object
 
 
 class PendingPayloads:
@@ -44,6 +57,9 @@ class PendingPayloads:
     def __init__(self) -> None:
         self._entries: dict[int, _Pending] = {}  # in order of insertion, so of expiry
         self._bytes = 0
+        self._serials = count(1)
+        # What has come since somebody looked: keys, of which some may be gone again.
+        self.fresh: deque[int] = deque(maxlen=self.ENTRIES)
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -63,6 +79,7 @@ class PendingPayloads:
             self._drop(key)
         keep: object = payload
         size = 0
+        state: dict[Any, Any] | None = None
         if type(payload) in _HELD:
             if isinstance(payload, (str, bytes)) and self._common(payload):
                 return False
@@ -70,12 +87,18 @@ class PendingPayloads:
             if size > self.BYTES:
                 return False
         else:
+            state = holds(payload)
+            size = 0 if state is None else getsizeof(state)
             try:
                 keep = weakref.ref(payload)
             except TypeError:
-                return False
+                if state is None:
+                    return False
+                keep = None  # known by what it holds, not by what it is
         self._bytes += size
-        self._entries[key] = (keep, frame, now_ns + self.SECONDS * 1_000_000_000, size)
+        until = now_ns + self.SECONDS * 1_000_000_000
+        self._entries[key] = (keep, frame, until, size, next(self._serials), state)
+        self.fresh.append(key)
         while len(self._entries) > self.ENTRIES or self._bytes > self.BYTES:
             if not self._drop_oldest():
                 break
@@ -85,6 +108,13 @@ class PendingPayloads:
         """Where the one intent saw the object that is pending for it."""
         entry = self._entries.get(id(payload))
         return entry[1] if entry is not None and _is(entry[0], payload) else None
+
+    def entry(self, key: int) -> Waiting | None:
+        """What is pending under the id of a payload."""
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        return Waiting(entry[1], entry[2], entry[4], entry[0] if entry[5] is None else entry[5])
 
     def remove(self, payload_id: int, intent: Intent) -> None:
         """Nothing more is expected of this payload (its event was delivered inside the call)."""
@@ -106,6 +136,7 @@ class PendingPayloads:
         """Forget everything (after a fork)."""
         self._entries.clear()
         self._bytes = 0
+        self.fresh.clear()
 
     def _common(self, text: str | bytes) -> bool:
         return len(text) < self.SHORT and text[:1] not in ("{", "[", b"{", b"[")

@@ -97,6 +97,48 @@ def unnamed(function: FunctionType, method: Method) -> list[tuple[str, str, Read
     return found
 
 
+_CO_VARKEYWORDS: Final = 0x08
+_FIELD: Final = 8  # characters of a parameter's text that may be a message's own
+
+
+def fields(function: FunctionType, method: Method) -> Read | None:
+    """Reads a message that is given as keywords, `send(event, title=..., text=...)`.
+
+    What a call names beside recipient and event becomes one object; None for a method that
+    takes its message in one piece.
+    """
+    inner = undecorated(function)
+    code = inner.__code__
+    names = method.parameters
+    known = {names.recipient, names.event, names.socket, names.room, "self", "cls"}
+    there = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    rest = [
+        (name, read)
+        for name in there
+        if name not in known and (read := parameter(function, name)) is not None
+    ]
+    keywords = code.co_flags & _CO_VARKEYWORDS != 0
+    if len(rest) < 2 and not keywords:
+        return None
+    taken = frozenset(there)
+    payload = names.payload
+
+    def read_fields(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name, read in rest:
+            value = read(args, kwargs)
+            if type(value) is dict and name == payload:
+                return {}  # in one piece
+            # A number is a time to live as likely as a part of the message.
+            if type(value) is dict or (type(value) is str and len(value) >= _FIELD):
+                found[name] = value
+        if keywords:
+            found.update((name, kwargs[name]) for name in kwargs if name not in taken)
+        return found
+
+    return read_fields
+
+
 class Belongs:
     """Reads the parameters of a function that name a run, a thread and the like."""
 
@@ -147,6 +189,7 @@ class SendHook:
         self._source = f"{method.name}.{names.recipient}"
         self._payload = parameter(function, names.payload)
         self._event = parameter(function, names.event)
+        self._fields = fields(function, method)
         self._room = names.room is not None
         self._belongs = Belongs(function, reader.parameters)
         self._place = names.recipient is None and self._belongs.joint
@@ -180,6 +223,10 @@ class SendHook:
                     frame.place = True
             if self._unnamed:
                 self._offer(frame, args, kwargs)
+            if self._fields is not None:
+                given = self._fields(args, kwargs)
+                if given:
+                    self._intents.expect(frame, given)
         except Exception:
             self._intents.leave(frame, None)
             raise
