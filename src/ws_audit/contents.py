@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from .identity import DIFFERENT, SAME, agree
 from .likeness import marks_of, message_of, parts_of, places_in, texts_of, weight_of
+from .model import BROADCAST
 
 if TYPE_CHECKING:
     from .intents import Frame
@@ -71,14 +72,20 @@ class Contents:
         return len(self._order)
 
     def find(
-        self, content: object, connection: Evidence | None, opened_ns: int, task: int
+        self,
+        content: object,
+        connection: Evidence | None,
+        opened_ns: int,
+        task: int,
+        joined: Frame | None,
     ) -> Frame | None:
         """The hook call whose payload a message contains, if that is plain.
 
         `connection` is whose it goes to and `opened_ns` since when that is open, `task` the one
-        that sends.
+        that sends. `joined` is the call it is known to belong to, if that says of nobody whose
+        it is: it may be the last of a chain, whose first one did.
         """
-        if not self._order and not self._pending.fresh:
+        if (not self._order and not self._pending.fresh) or (joined is not None and _tells(joined)):
             return None
         message = message_of(content)
         if message is None:
@@ -88,6 +95,8 @@ class Contents:
             if not self._order:
                 return None
             fits = self._fits(message, connection)
+        telling = [fit for fit in fits if _tells(fit.frame)]
+        fits = telling if telling or joined is not None else fits
         if not fits:
             return None
         best = max(fit.weight for fit in fits)
@@ -253,6 +262,11 @@ def _addressed(frame: Frame) -> list[Principal]:
         found += [one.principal for one in step.evidence if one.name in _WHOM]
         step = step.above
     return found
+
+
+def _tells(frame: Frame) -> bool:
+    """Whether a call says for whom its message is, be it for all or a room."""
+    return frame.room or frame.intent.kind == BROADCAST or bool(_addressed(frame))
 
 
 def _spoken_to(frame: Frame) -> tuple[str, frozenset[Principal]]:

@@ -307,11 +307,17 @@ class Intents:
             frame = inherited if inherited.inside(frame) else frame
         return self._joins(frame)
 
-    def alike(self, content: object, connection: Evidence | None, opened_ns: int) -> Frame | None:
-        """The hook call of a delivery that joined none: by what it says; see contents."""
-        frame = self._contents.find(content, connection, opened_ns, task_id())
+    def alike(
+        self,
+        content: object,
+        connection: Evidence | None,
+        opened_ns: int,
+        joined: Frame | None,
+    ) -> Frame | None:
+        """The hook call of a delivery by what it says, if `joined` is silent; see contents."""
+        frame = self._contents.find(content, connection, opened_ns, task_id(), joined)
         if frame is None:
-            return None
+            return joined
         frame.intent.by_payload = frame.intent.by_content = True
         return self._joins(frame)
 

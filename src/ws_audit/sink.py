@@ -103,8 +103,7 @@ class Sink:
         self._people = People()
         self._blocking = block is not None  # None: nothing is refused
         self._block = frozenset(block or BLOCKABLE)
-        # Names by which applications speak of a connection: a framework's ids.
-        self.handles = Handles()
+        self.handles = Handles()  # a framework's ids, by which applications call connections
         self.learner: Learner | None = None  # if somebody asked for it
         self._connections = count(1)
         self._inherited = 0  # up to this number they are the parent's; see forget()
@@ -219,7 +218,8 @@ class Sink:
         try:
             frame = self._intents.join(content, carrier)
             connection = None if cell.limited else self.resolve(cell, scope)
-            frame = frame or self._alike(content, connection, cell)
+            if frame is None or not frame.evidence:
+                frame = self._alike(content, connection, cell, frame)
             reading = self._read(content)
             owner, soft, named, note, _, actor, belongs, _, owners = reading
             room = False
@@ -339,12 +339,12 @@ class Sink:
             self._append(delivery)
             raise IsolationViolation(verdict.rule, verdict.severity)
 
-    def _alike(self, content: object, connection: Evidence | None, cell: Cell) -> Frame | None:
+    def _alike(self, content: object, connection: Any, cell: Cell, frame: Any) -> Frame | None:
         try:
-            return self._intents.alike(content, connection, cell.opened_ns)
-        except Exception as fault:  # it is judged by itself, as if nothing fitted
+            return self._intents.alike(content, connection, cell.opened_ns, frame)
+        except Exception as fault:  # it is judged without what might have fitted
             self._failed("sink", fault)
-            return None
+            return frame  # type: ignore[no-any-return]
 
     def _again(
         self, evidence: tuple[Evidence, ...], verdict: Verdict, told: Told
