@@ -234,8 +234,12 @@ class Excuses:
             answers.append((membership, where, found))
             return found
 
+        # A message may come to be called otherwise than its caller did: a policy names either.
         event = event_of(told.frame, told.named)
         rules = self._policies.excuse(verdict, evidence, event, told.time_ns, belongs)
+        if not rules and told.named and told.named != event:
+            rules = self._policies.excuse(verdict, evidence, told.named, told.time_ns, belongs)
+            event = told.named if rules else event
         inputs = Inputs(event, tuple(answers))
         if not rules:
             return verdict, inputs

@@ -212,7 +212,7 @@ EXCLUDED: Final = (
 )
 # With one of these the message is for a place or a socket, not for the person named beside it.
 ROOMS: Final = (
-    r"^(room|channel|group|topic|chat|conversation|meeting|document|project)(_id|_name)?s?$"
+    r"^(room|channel|group|topic|inbox|chat|conversation|meeting|document|project)(_id|_name)?s?$"
 )
 # Rooms and groups that are one person's, unless what follows is one of these words.
 USER_ROOM: Final = r"user[:_\-./]([A-Za-z0-9]+|[0-9a-fA-F-]{32,36}|[^@\s:/]+@[^@\s:/]+)"
@@ -225,6 +225,27 @@ NO_USER_ROOM: Final = frozenset(
         *("room", "rooms", "service", "staff", "stats", "status", "typing", "update", "updates"),
     }
 )
+# First words of channels that are one person's, if a person follows: an e-mail address or somebody
+# connected; and whether a uuid is enough (an account, a private talk have uuids of their own).
+PERSONAL: Final[dict[str, bool]] = {
+    "user": True,
+    "users": True,
+    "uid": True,
+    "inbox": True,
+    "personal": True,
+    "notifications": True,
+    "notification": True,
+    "notify": True,
+    "account": False,
+    "accounts": False,
+    "customer": False,
+    "direct": False,
+    "dm": False,
+    "member": False,
+    "person": False,
+    "private": False,
+    "profile": False,
+}
 SOCKETS: Final = r"^(web_?socket|ws|socket|sock|conn|connection|client_socket)$"
 PAYLOADS: Final = (
     "message",

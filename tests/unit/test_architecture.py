@@ -60,6 +60,7 @@ MAY: dict[str, frozenset[str]] = {
         "sites": "",
         "tables": "identity",
         "likeness": "identity",
+        "addresses": "identity",
         "contents": "identity likeness",
         "tally": "",
         "forks": "",
@@ -87,9 +88,9 @@ MAY: dict[str, frozenset[str]] = {
         # hooks and transports push facts down to the sink; they alone touch the application
         "sink": "behalf bindings excuses identity intents judge labels payloads people tally"
         " witnesses",
-        "hooks": "classify excuses identity intents labels modules payloads signs sink sites tables"
-        " tally",
-        "transports": "behalf hooks identity intents sink",
+        "hooks": "addresses classify excuses identity intents labels modules payloads signs sink"
+        " sites tables tally",
+        "transports": "addresses behalf hooks identity intents sink",
         # records go out
         "drain": "tally",
         "incidents": "",

@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from ws_audit import naming
+from ws_audit.addresses import addressee
 from ws_audit.classify import undecorated
 from ws_audit.excuses import atom
 from ws_audit.identity import MANAGER, current_request, describe
@@ -38,6 +39,7 @@ from ws_audit.sites import caller, site_text
 if TYPE_CHECKING:
     from types import FunctionType
 
+    from ws_audit.addresses import Known
     from ws_audit.classify import Method
     from ws_audit.intents import Frame, Intents
     from ws_audit.labels import Events
@@ -159,6 +161,11 @@ class Belongs:
         return tuple(one for one in found if one is not None)
 
 
+def nobody(_: str) -> bool:
+    """Whether somebody goes by that name, where nothing is known of anybody."""
+    return False
+
+
 def whom(value: object, kind: str) -> Principal | None:
     """The principal an argument names: an identifier, or an object that carries one."""
     found = describe(value, kind)
@@ -179,6 +186,7 @@ class SendHook:
         reader: Reader,
         events: Events,
         named: Collection[str] = (),
+        known: Known = nobody,
     ) -> None:
         names = method.parameters
         self._kind = method.kind
@@ -186,11 +194,14 @@ class SendHook:
         self._name = f"{function.__module__}:{function.__qualname__}:{line}"
         self._recipient = parameter(function, names.recipient)
         self._recipient_kind = names.recipient_kind
+        self._method = method.name
         self._source = f"{method.name}.{names.recipient}"
         self._payload = parameter(function, names.payload)
         self._event = parameter(function, names.event)
         self._fields = fields(function, method)
-        self._room = names.room is not None
+        self._room = parameter(function, names.room)
+        self._room_name = names.room or ""
+        self._known = known
         self._belongs = Belongs(function, reader.parameters)
         self._place = names.recipient is None and self._belongs.joint
         # Where the rules find no recipient, some calls are looked at: doctor tells what there was.
@@ -214,8 +225,14 @@ class SendHook:
     def before(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Frame:
         instance = self._receiver(args)
         # Four frames up: enter, here, the guard's wrapper, and then the application's caller.
-        frame = self._intents.enter(self._kind, instance.manager, self._name, 3)
+        who = None
+        if self._room is not None:
+            who = addressee(self._room(args, kwargs), self._room_name, self._known)
+        kind = self._kind if who is None else SEND
+        frame = self._intents.enter(kind, instance.manager, self._name, 3)
         try:
+            if self._room is not None:
+                self._address(frame, who)
             self._fill(frame, instance.owner, args, kwargs)
             if self._belongs.any:
                 frame.resources += self._belongs.of(args, kwargs)
@@ -237,8 +254,6 @@ class SendHook:
     ) -> None:
         intent = frame.intent
         evidence = frame.evidence
-        if self._room:
-            frame.room = True
         if self._named:
             frame.named = tuple((name, atom(read(args, kwargs))) for name, read in self._named)
         if self._recipient is not None:
@@ -269,6 +284,15 @@ class SendHook:
             intent.event = self._events.label(named)
             if intent.event == OTHER:
                 intent.named = named
+
+    def _address(self, frame: Frame, who: Principal | None) -> None:
+        """The message is for a room, or for the one person whose channel that is."""
+        if who is None:
+            frame.room = True
+        else:
+            attests = frame.intent.kind != BROADCAST
+            source = f"{self._method}.{self._room_name}"
+            frame.evidence.append(Evidence("argument", who, CALL, source, STRONG, attests))
 
     def _offer(self, frame: Frame, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Of the first calls, and then of few: who stood in parameters no rule knows."""

@@ -8,34 +8,13 @@ of a topic for a person.
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from ws_audit import naming
-from ws_audit.identity import principal
-from ws_audit.model import BROADCAST, CALL, SEND, STRONG, Evidence, Principal
+from ws_audit.addresses import user_of
+from ws_audit.model import BROADCAST, CALL, SEND, STRONG, Evidence
 
 if TYPE_CHECKING:
     from ws_audit.intents import Frame, Intents
-
-_USER_ROOM: Final = re.compile(naming.USER_ROOM)
-_ENTRIES: Final = 65_536
-_users: dict[str, Principal | None] = {}
-
-
-def user_of(room: object) -> Principal | None:
-    """Whose room this is, by its name: `user:17`, `user_17`."""
-    if type(room) is not str:
-        return None
-    try:
-        return _users[room]
-    except KeyError:
-        if len(_users) >= _ENTRIES:
-            _users.clear()
-        match = _USER_ROOM.fullmatch(room)
-        named = match is not None and match[1].lower() not in naming.NO_USER_ROOM
-        found = _users[room] = principal(match[1]) if match is not None and named else None
-        return found
 
 
 def enter(

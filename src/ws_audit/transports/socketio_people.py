@@ -12,10 +12,10 @@ from time import time_ns
 from typing import Any, Final
 
 from ws_audit import behalf
+from ws_audit.addresses import user_of
 from ws_audit.identity import MANAGER, claim_of, is_a, peek
 from ws_audit.model import ACCEPT, STRONG, Evidence
 
-from .rooms import user_of
 from .socketio_clients import Client, Hook, client_of
 
 _SIDS: Final = 16  # of one client: one for each namespace, the latest ones
