@@ -8,17 +8,24 @@ and a writer for each connection sends it.
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+import random
+import time
+import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.faults.harness import Agent, Socket, agent
-from ws_audit.model import OK
+from tests.faults.harness import Agent, Socket, agent, told
+from ws_audit.intents import Frame, Intent
+from ws_audit.model import CALL, OK, SEND, STRONG, UNDELIVERED, Evidence, Principal
+from ws_audit.sites import caller
+from ws_audit.tables import PendingPayloads
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
 
 
 @dataclass
@@ -86,6 +93,14 @@ class Hub:
         body = {name: getattr(message, name) for name in message.__slots__}
         self.inbox.put_nowait(([user_id], "slots", body))
 
+    async def push_into(self, room: str, message: dict[str, Any]) -> None:
+        self.inbox.put_nowait((list(self.sockets), "room", dict(message)))
+
+    async def publish_to(self, channel: str, message: dict[str, Any]) -> None:
+        user = channel.partition(":")[2]
+        users = [user] if user in self.sockets else list(self.sockets)
+        self.inbox.put_nowait((users, "channel", dict(message)))
+
     async def publish(self, message: dict[str, Any]) -> None:
         self.inbox.put_nowait((list(self.sockets), "all", dict(message)))
 
@@ -110,6 +125,9 @@ class Notifier:
     async def send(self, event: str, **fields: Any) -> None:
         await self.hub.push(self.user_id, Envelope(self.user_id, event, {"v": 1, **fields}))
 
+    async def tell(self, user_id: str, message: dict[str, Any]) -> None:
+        await self.hub.emit(user_id, "told", {**message, "v": 2})
+
 
 @pytest.fixture
 def audited() -> Iterator[Agent]:
@@ -119,7 +137,7 @@ def audited() -> Iterator[Agent]:
 
 
 def serve(
-    hub: Hub, audited: Agent, script: Callable[[], Awaitable[None]], users: str = "ab"
+    hub: Hub, audited: Agent, script: Callable[[], Awaitable[None]], users: Iterable[str] = "ab"
 ) -> dict[str, Socket]:
     """Connect each user, each in a task of its own, and run the script in another."""
     sockets = {user: Socket() for user in users}
@@ -136,7 +154,7 @@ def serve(
             asyncio.create_task(audited.run(lambda one, u=user: handler(u, one), socket))  # type: ignore[misc]
             for user, socket in sockets.items()
         ]
-        while len(hub.sockets) < len(users):  # noqa: ASYNC110
+        while len(hub.sockets) < len(sockets):  # noqa: ASYNC110
             await asyncio.sleep(0)
         try:
             await script()
@@ -183,3 +201,316 @@ def test_what_becomes_new_text_and_goes_astray_is_found(audited: Agent, way: str
     # A per-user object said it as well, when it was made: two witnesses.
     severity = "confirmed" if way == "nested" else "probable"
     assert audited.verdicts() == [f"argument_vs_connection:{severity}"]
+
+
+# --- several tabs, many people -----------------------------------------------------------------
+
+
+def test_each_tab_joins(audited: Agent) -> None:
+    hub = Hub()
+    hub.astray["a"] = ["a", "a", "b"]
+    serve(hub, audited, lambda: WAYS["pair"](hub, "a"))
+    assert sorted(audited.verdicts()) == ["argument_vs_connection:probable", "match", "match"]
+    (call,) = audited.calls()
+    assert call.outcome == OK
+
+
+def test_two_people_are_told_the_same_and_neither_is_a_leak(audited: Agent) -> None:
+    hub = Hub()
+
+    async def script() -> None:
+        for user in "abba":
+            await hub.send_to_user(user, {"text": "the meeting is at 10:30 tomorrow"})
+
+    serve(hub, audited, script)
+    assert audited.verdicts() == ["match"] * 4
+
+
+def test_what_several_were_told_joins_nothing_where_somebody_else_gets_it(audited: Agent) -> None:
+    hub = Hub()
+    hub.astray["a"] = ["a", "c"]
+
+    async def script() -> None:
+        for user in "ab":
+            await hub.send_to_user(user, {"text": "the meeting is at 10:30 tomorrow"})
+
+    serve(hub, audited, script, "abc")
+    assert sorted(audited.verdicts()) == ["match", "match", "unattributed:no_evidence"]
+
+
+def test_the_fuller_message_is_the_better_fit(audited: Agent) -> None:
+    hub = Hub()
+    hub.astray["a"] = ["b"]
+    track = str(uuid.uuid4())
+
+    async def script() -> None:
+        await hub.send_to_user("b", {"text": "your order 2024-88 has left"})
+        await hub.send_to_user("a", {"text": "your order 2024-88 has left", "track": track})
+
+    serve(hub, audited, script)
+    assert sorted(audited.verdicts()) == ["argument_vs_connection:probable", "match"]
+
+
+CONSTANTS: list[dict[str, Any]] = [
+    {"type": "ping"},
+    {"type": "agent_started"},
+    {"type": "state", "status": "processing", "n": 3},
+    {"user_id": str(uuid.UUID(int=7)), "ok": True},
+]
+
+
+@pytest.mark.parametrize("message", CONSTANTS)
+def test_what_distinguishes_nothing_joins_nothing(audited: Agent, message: dict[str, Any]) -> None:
+    hub = Hub()
+    hub.astray["a"] = ["a", "b"]
+    serve(hub, audited, lambda: hub.emit("a", "state", message))
+    assert joined(audited) == ["none", "none"]
+
+
+# --- what is no leak -----------------------------------------------------------------------------
+
+
+def frame_of(**fields: Any) -> str:
+    return json.dumps({"type": "told", "seq": 99, "data": fields})
+
+
+def test_a_text_that_stands_in_the_callers_code_is_nobodys_own(audited: Agent) -> None:
+    hub = Hub()
+
+    async def script() -> None:
+        await hub.send_to_user("a", {"text": "Processing your request, step 1"})
+        await hub.settle()
+        await hub.sockets["b"].send_text(frame_of(text="Processing your request, step 1"))
+
+    serve(hub, audited, script)
+    assert audited.verdicts() == ["match", "unattributed:no_evidence"]
+
+
+def test_what_somebody_said_may_be_shown_to_who_comes_later(audited: Agent) -> None:
+    hub, late, text = Hub(), Socket("b"), f"room {uuid.uuid4()} is booked"
+
+    async def history(socket: Socket) -> None:
+        await socket.send_text(frame_of(text=text))
+
+    async def script() -> None:
+        await hub.send_to_user("a", {"text": text})
+        await hub.settle()
+        await asyncio.create_task(audited.run(history, late))
+
+    serve(hub, audited, script, "a")
+    assert audited.verdicts() == ["match", "unattributed:no_evidence"]
+
+
+def test_who_answers_in_the_callers_own_task_is_no_leak(audited: Agent) -> None:
+    hub, text = Hub(), f"see {uuid.uuid4()}"
+
+    async def script() -> None:
+        await hub.send_to_user("a", {"text": text})
+        await hub.sockets["b"].send_text(frame_of(text=text))  # "sent", to who asked for it
+
+    serve(hub, audited, script)
+    assert sorted(audited.verdicts()) == ["match", "unattributed:no_evidence"]
+
+
+def test_what_one_wrote_comes_back_to_them(audited: Agent) -> None:
+    hub, text = Hub(), f"see {uuid.uuid4()}"
+    writer, echo = Socket("b"), Socket("b")
+    ready = asyncio.Event()
+
+    async def writes(socket: Socket) -> None:
+        await socket.accept()
+        await ready.wait()
+        await hub.send_to_user("a", {"text": text})
+
+    async def listens(socket: Socket) -> None:
+        ready.set()
+        await asyncio.sleep(0.05)
+        await socket.send_text(frame_of(text=text))
+
+    async def script() -> None:
+        await asyncio.gather(audited.run(listens, echo), audited.run(writes, writer))
+
+    serve(hub, audited, script, "a")
+    assert sorted(audited.verdicts()) == ["match", "unattributed:no_evidence"]
+
+
+def test_an_old_message_joins_nothing(audited: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub, text = Hub(), f"see {uuid.uuid4()}"
+    monkeypatch.setattr(PendingPayloads, "SECONDS", 0.05)
+
+    async def script() -> None:
+        await hub.send_to_user("a", {"text": text})
+        await hub.settle()
+        await asyncio.sleep(0.1)
+        await asyncio.create_task(hub.sockets["b"].send_text(frame_of(text=text)))
+
+    serve(hub, audited, script)
+    assert audited.verdicts() == ["match", "unattributed:no_evidence"]
+
+
+def test_a_room_and_a_broadcast_stay_what_they_are(audited: Agent) -> None:
+    hub = Hub()
+
+    async def script() -> None:
+        await hub.push_into("lobby", {"text": "somebody has drawn card 17"})
+        await hub.publish({"text": "the game 2024-3 is over", "user_id": "a"})
+
+    serve(hub, audited, script)
+    told_by_kind = sorted((one.kind, told(one)) for one in audited.frames())
+    # The broadcast's subject is on b's connection: suspected, as without a queue.
+    assert told_by_kind == [
+        ("broadcast", "match"),
+        ("broadcast", "payload_vs_connection:suspected"),
+        ("send", "unattributed:no_evidence"),
+        ("send", "unattributed:no_evidence"),
+    ]
+
+
+# --- many at once -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_fifty_people_at_once_and_no_false_violation(audited: Agent, seed: int) -> None:
+    chance = random.Random(seed)
+    users = [f"user-{number}" for number in range(50)]
+    hub = Hub()
+    sent = wrong = 0
+
+    async def one(user: str) -> None:
+        nonlocal sent, wrong
+        for _ in range(20):
+            await asyncio.sleep(chance.random() / 200)
+            text = chance.choice(("how are you today, friend?", f"invoice {uuid.uuid4()}"))
+            astray = chance.random() < 0.05 and "invoice" in text
+            message = {"title": "a word with you", "text": text}
+            if astray:
+                other = chance.choice([each for each in users if each != user])
+                # As a dispatcher that looks up the wrong connection.
+                hub.inbox.put_nowait(([other], "told", dict(message)))
+                before = hub.inbox
+                hub.inbox = asyncio.Queue()
+                await hub.send_to_user(user, message)
+                hub.inbox = before
+                wrong += 1
+            else:
+                way = chance.choice((hub.send_to_user, Notifier(hub, user).tell))
+                await way(user, message)
+            sent += 1
+
+    async def script() -> None:
+        await asyncio.gather(*(asyncio.create_task(one(user)) for user in users))
+
+    serve(hub, audited, script, users)
+    verdicts = audited.verdicts()
+    assert len(verdicts) == sent
+    assert sum("vs_connection" in verdict for verdict in verdicts) == wrong > 0
+    assert verdicts.count("match") == sent - wrong
+
+
+# --- cost and bounds ---------------------------------------------------------------------------
+
+
+def expecting(audited: Agent, number: int) -> None:
+    intents = audited.runtime.intents
+    who = Principal(None, "somebody", "id", "opaque")
+    for index in range(number):
+        frame = Frame(Intent(SEND, "m", "f", caller(1)), None)
+        frame.evidence.append(Evidence("argument", who, CALL, "send.user_id", STRONG))
+        intents.expect(frame, {"text": f"what {index} was told", "n": index})
+
+
+def cost(audited: Agent, frames: list[str]) -> float:
+    """Seconds for each frame that joins nothing, the best of several rounds."""
+    alike = audited.runtime.intents.alike
+    best = 1.0
+    for _ in range(5):
+        begun = time.perf_counter()
+        for frame in frames:
+            assert alike(frame, None, 0, None) is None
+        best = min(best, (time.perf_counter() - begun) / len(frames))
+    return best
+
+
+def test_an_unjoined_frame_costs_the_same_however_much_is_pending(audited: Agent) -> None:
+    frames = [frame_of(text=f"nobody said {number}", n=number) for number in range(500)]
+    expecting(audited, 10)
+    few = cost(audited, frames)
+    expecting(audited, 10_000)
+    many = cost(audited, frames)
+    assert many < 5 * few + 5e-6, (few, many)
+
+
+def test_the_index_is_bounded_and_empties_itself(audited: Agent) -> None:
+    intents = audited.runtime.intents
+    expecting(audited, 12_000)
+    for _ in range(60):
+        intents.alike(frame_of(text="nobody said that"), None, 0, None)
+    assert len(intents._contents) <= 10_000
+    intents.expire(time.time_ns() + 11 * 1_000_000_000)
+    assert len(intents._contents) == 0
+    assert not intents._contents._index
+    assert len(intents.pending) == 0
+
+
+def test_payloads_of_any_sort_run_no_code_and_do_no_harm(audited: Agent) -> None:
+    class Loud:
+        def __init__(self) -> None:
+            self.text = "a text that is long enough 17"
+
+        def __getattr__(self, name: str) -> Any:
+            raise AssertionError(name)
+
+        def __eq__(self, other: object) -> bool:
+            raise AssertionError
+
+        def __hash__(self) -> int:
+            raise AssertionError
+
+    class Sly(dict[str, Any]):
+        def items(self) -> Any:
+            raise AssertionError
+
+        def get(self, *args: Any) -> Any:
+            raise AssertionError
+
+    circle: dict[str, Any] = {"text": "a text that is long enough 17"}
+    circle["data"] = circle
+    deep: Any = {"text": "a text that is long enough 17"}
+    for _ in range(600):
+        deep = {"data": deep, "list": [deep]}
+    hub = Hub()
+    texts = [frame_of(text="a text that is long enough 17"), json.dumps(["x", {"text": "t" * 9}])]
+
+    class Silent(Hub):
+        async def send_to_user(self, user_id: str, message: Any) -> None:
+            """Delivered never."""
+
+    audited.patch(Silent)
+
+    async def script() -> None:
+        silent = Silent()
+        for odd in (
+            Loud(),
+            Sly(text="a text that is long enough 17"),
+            circle,
+            deep,
+            {1: 2},
+            [],
+            (),
+        ):
+            await silent.send_to_user("a", odd)
+        for text in (*texts, "{", "[]", '{"data": {"data": {"data": NaN}}}', '"x"'):
+            await asyncio.create_task(hub.sockets["b"].send_text(text))
+
+    serve(hub, audited, script)
+    assert len(audited.frames()) == 6
+    assert audited.counted("error") == {}
+    gc.collect()
+
+
+def test_what_never_arrives_is_undelivered_once(audited: Agent) -> None:
+    hub = Hub()
+    hub.astray["a"] = []
+    serve(hub, audited, lambda: hub.notify("a", "invoice", **INVOICE))
+    audited.runtime.intents.expire(time.time_ns() + 11 * 1_000_000_000)
+    assert {key[-1]: n for key, n in audited.counted("sent").items()} == {UNDELIVERED: 1}
