@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from . import naming
+from . import naming, phrases
 from .identity import principal
 
 if TYPE_CHECKING:
@@ -73,11 +73,11 @@ def addressee(channel: object, parameter: str, known: Known) -> Principal | None
 def _read(channel: str) -> tuple[Principal, bool, bool] | None:
     """(whom it may name, whether that is sure by itself, whether nothing but that stands there)."""
     match = _ADDRESS.fullmatch(channel)
-    if match is not None and match[1].lower() in naming.PERSONAL:
-        if match[3] is None or match[3] in naming.PERSONAL:
+    if match is not None and match[1].lower() in phrases.PERSONAL:
+        if match[3] is None or match[3] in phrases.PERSONAL:
             who = principal(match[2])
             if who is not None and who.shape != "int":
-                own = naming.PERSONAL[match[1].lower()]
+                own = phrases.PERSONAL[match[1].lower()]
                 return who, who.shape == "email" or (own and who.shape == "uuid"), False
         return None
     who = principal(channel)

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from . import naming
+from . import phrases
 from .identity import holds, is_a
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_NO_MARK: Final = re.compile(naming.NO_MARKS)
+_NO_MARK: Final = re.compile(phrases.NO_MARKS)
 _MARK: Final = 8  # characters: a shorter text distinguishes nothing
 _TEXT: Final = 32  # a payload that is mere text; see PendingPayloads.SHORT
 _LARGEST: Final = 32_768  # characters or bytes of a message that is looked into
@@ -69,7 +69,7 @@ def places_in(message: dict[Any, Any] | list[Any]) -> list[dict[Any, Any]]:
             inner
             for outer in level
             for name, inner in islice(outer.items(), _VALUES)
-            if type(inner) is dict and type(name) is str and name in naming.ENVELOPES
+            if type(inner) is dict and type(name) is str and name in phrases.ENVELOPES
         ]
         found += level
         if len(found) >= _PLACES:
@@ -124,7 +124,7 @@ def _tells(name: object, value: object) -> bool:
     """Whether what stands under a name is said of this message alone: no event's name, no user."""
     if type(name) is not str:
         return False
-    if name in naming.ENVELOPES and type(value) not in _PLAIN:
+    if name in phrases.ENVELOPES and type(value) not in _PLAIN:
         return True
     known = _marking.get(name)
     if known is None:
@@ -161,7 +161,7 @@ def _wrapped(content: object) -> list[str]:
     return [
         name
         for name, value in islice((fields or {}).items(), _VALUES)
-        if type(name) is str and name in naming.ENVELOPES and holds(value) is not None
+        if type(name) is str and name in phrases.ENVELOPES and holds(value) is not None
     ]
 
 

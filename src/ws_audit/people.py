@@ -10,6 +10,7 @@ hide what is known of others, and never guess: what is ambiguous stays incompara
 
 from __future__ import annotations
 
+from time import time_ns
 from typing import TYPE_CHECKING, Final
 
 from .identity import DIFFERENT, GUEST, INCOMPARABLE, SAME, agree, compare
@@ -105,6 +106,11 @@ class People:
                     table.pop(one.user, None)
 
     # -- what is known ------------------------------------------------------------------------
+
+    def here(self, text: str) -> bool:
+        """Whether somebody who authenticated goes by this text, or did lately."""
+        known = self._known.get(text)
+        return known is not None and bool(_fresh(known, time_ns()))
 
     def resolved(self, evidence: tuple[Evidence, ...], now_ns: int) -> tuple[Evidence, ...]:
         """The evidence, where it could not be compared with the kind it is known to be of.

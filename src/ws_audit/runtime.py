@@ -232,8 +232,9 @@ class Runtime:
             return self._factory_hook(function)
         if method.kind in SENDS:
             named = self.declarations.arguments
+            known = self.sink.people.here
             return SendHook(
-                function, method, receiver, self.intents, self.reader, self.events, named
+                function, method, receiver, self.intents, self.reader, self.events, named, known
             )
         return CONNECTS[method.kind](function, method, receiver, self.sink, static=static)
 

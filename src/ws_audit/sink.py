@@ -100,7 +100,7 @@ class Sink:
         self.clues = clues
         self._doubts = doubts or Doubts()
         self._tenants = self._doubts.tenants
-        self._people = People()
+        self.people = People()
         self._blocking = block is not None  # None: nothing is refused
         self._block = frozenset(block or BLOCKABLE)
         self.handles = Handles()  # a framework's ids, by which applications call connections
@@ -126,12 +126,12 @@ class Sink:
         self._open += 1  # a guard against exhaustion, not a count: a lost update does no harm
         cell.connection_id = next(self._connections)
         cell.limited = self._open > self._max_open
-        self._people.met(cell, time_ns())
+        self.people.met(cell, time_ns())
 
     def close(self, cell: Cell) -> None:
         """The connection has ended."""
         behalf.end(cell)
-        self._people.left(cell, time_ns())
+        self.people.left(cell, time_ns())
         cell.user_seen = None  # tasks that go on keep the cell, and must keep nothing else
         if cell.connection_id > self._inherited:
             self._tally.add(("closed", cell.transport))
@@ -178,11 +178,11 @@ class Sink:
         """The application said it itself, with ws_audit.bind()."""
         cell.held = Evidence("connection", who, ACCEPT, "ws_audit.bind", STRONG, True, aliases)
         cell.pinned = True
-        self._people.met(cell, time_ns())
+        self.people.met(cell, time_ns())
 
     def _offer(self, cell: Cell, evidence: Evidence, site: str = "") -> None:
         dissent = cell.offer(evidence)
-        self._people.met(cell, time_ns())
+        self.people.met(cell, time_ns())
         if (
             dissent is not None
             and cell.connection_id
@@ -254,7 +254,7 @@ class Sink:
             evidence = tuple(collected)
             verdict = _LIMIT if cell.limited else judge(evidence, kind, note)
             if verdict is not MATCHED and len(evidence) > 1 and connection is not None:
-                known = self._people.resolved(evidence, now)
+                known = self.people.resolved(evidence, now)
                 if known is not evidence:
                     evidence = known
                     verdict = judge(evidence, kind, note)
@@ -351,7 +351,7 @@ class Sink:
     ) -> tuple[tuple[Evidence, ...], Verdict, Inputs | None]:
         try:
             answer = self._doubts.again(evidence, verdict, told)
-            self._people.met(told.cell, told.time_ns)  # maybe by further names now
+            self.people.met(told.cell, told.time_ns)  # maybe by further names now
             return answer
         except Exception as fault:  # no reason to forget what was found
             self._failed("policy", fault)
@@ -386,7 +386,7 @@ class Sink:
         connection = self.resolve(cell, scope)
         if connection is None:
             connection = self._bindings.greeted(cell, content)
-            self._people.met(cell, time_ns())
+            self.people.met(cell, time_ns())
         serving = behalf.begin(cell, time_ns())
         if connection is None or connection.strength == WEAK:
             return
@@ -470,7 +470,7 @@ class Sink:
     def forget(self) -> None:
         """After a fork: the connections open now are counted by the parent, and end there."""
         self._inherited = next(self._connections)
-        self._people.forget()
+        self.people.forget()
         self._open = 0
 
     def _settled(self, delivery: Delivery) -> None:

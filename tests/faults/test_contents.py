@@ -8,6 +8,7 @@ and a writer for each connection sends it.
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import json
 import random
@@ -19,8 +20,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.faults.harness import Agent, Socket, agent, told
+from ws_audit.addresses import addressee
 from ws_audit.intents import Frame, Intent
 from ws_audit.model import CALL, OK, SEND, STRONG, UNDELIVERED, Evidence, Principal
+from ws_audit.policy_tables import PolicyTable
 from ws_audit.sites import caller
 from ws_audit.tables import PendingPayloads
 
@@ -52,6 +55,7 @@ class Hub:
         self.tasks: list[asyncio.Task[None]] = []
         self.astray: dict[str, list[str]] = {}
         self.number = 0
+        self.rename = ""
 
     def start(self) -> None:
         self.tasks.append(asyncio.create_task(self._route()))
@@ -100,6 +104,9 @@ class Hub:
         user = channel.partition(":")[2]
         users = [user] if user in self.sockets else list(self.sockets)
         self.inbox.put_nowait((users, "channel", dict(message)))
+
+    async def broadcast(self, event: str, message: dict[str, Any]) -> None:
+        self.inbox.put_nowait((list(self.sockets), self.rename or event, dict(message)))
 
     async def publish(self, message: dict[str, Any]) -> None:
         self.inbox.put_nowait((list(self.sockets), "all", dict(message)))
@@ -487,17 +494,12 @@ def test_payloads_of_any_sort_run_no_code_and_do_no_harm(audited: Agent) -> None
 
     audited.patch(Silent)
 
+    sly = Sly(text="a text that is long enough 17")
+    odds: tuple[Any, ...] = (Loud(), sly, circle, deep, {1: 2}, [], ())
+
     async def script() -> None:
         silent = Silent()
-        for odd in (
-            Loud(),
-            Sly(text="a text that is long enough 17"),
-            circle,
-            deep,
-            {1: 2},
-            [],
-            (),
-        ):
+        for odd in odds:
             await silent.send_to_user("a", odd)
         for text in (*texts, "{", "[]", '{"data": {"data": {"data": NaN}}}', '"x"'):
             await asyncio.create_task(hub.sockets["b"].send_text(text))
@@ -514,3 +516,111 @@ def test_what_never_arrives_is_undelivered_once(audited: Agent) -> None:
     serve(hub, audited, lambda: hub.notify("a", "invoice", **INVOICE))
     audited.runtime.intents.expire(time.time_ns() + 11 * 1_000_000_000)
     assert {key[-1]: n for key, n in audited.counted("sent").items()} == {UNDELIVERED: 1}
+
+
+# --- channels of one person's own ------------------------------------------------------------------
+
+ADA = "ada@example.org"
+UUID = "6f9619ff-8b86-d011-b42d-00cf4fc964ff"
+
+
+@pytest.mark.parametrize(
+    ("channel", "parameter", "who"),
+    [
+        (f"user:{ADA}", "channel", ADA),
+        (f"inbox/{ADA}", "topic", ADA),
+        (f"notifications.{ADA}", "channel", ADA),
+        (f"user:{UUID.upper()}", "room", UUID),
+        (f"users/{UUID}/inbox", "topic", UUID),
+        ("user:known", "channel", "known"),
+        ("private-known", "channel", "known"),
+        ("account_known", "group", "known"),
+        ("known", "to", "known"),
+        ("known", "inbox", "known"),
+    ],
+)
+def test_a_persons_own_channel(channel: str, parameter: str, who: str) -> None:
+    found = addressee(channel, parameter, lambda text: text == "known")
+    assert found is not None
+    assert found.user == who
+
+
+@pytest.mark.parametrize(
+    "channel",
+    [
+        *("user:17", "17", "inbox:17", "user:stranger", "users/stranger", "known", "user:"),
+        *(f"room:{ADA}", f"lobby/{UUID}", f"account:{UUID}", f"private:{UUID}", UUID, ADA),
+        *("room:known", "known:user", "user:known:followers", "superuser:known", "", "user"),
+    ],
+)
+def test_a_channel_that_may_be_a_topic(channel: str) -> None:
+    assert addressee(channel, "channel", lambda text: text == "known") is None
+
+
+@pytest.mark.parametrize("channel", [None, 17, ["user:a"], {"user": "a"}, b"user:a"])
+def test_a_channel_that_is_no_text(channel: object) -> None:
+    assert addressee(channel, "to", lambda text: True) is None
+
+
+def test_a_known_persons_channel_names_the_recipient(audited: Agent) -> None:
+    hub = Hub()
+    hub.astray["ada"] = ["ada", "bob"]
+    text = {"text": f"your code is {uuid.uuid4()}"}
+    serve(hub, audited, lambda: hub.publish_to("user:ada", text), ["ada", "bob"])
+    assert sorted(audited.verdicts()) == ["argument_vs_connection:probable", "match"]
+    assert {one.kind for one in audited.frames()} == {"send"}
+    assert {one.evidence[1].source for one in audited.frames()} == {"publish_to.channel"}
+
+
+def test_a_strangers_channel_is_a_topic(audited: Agent) -> None:
+    hub = Hub()
+    text = {"text": f"your code is {uuid.uuid4()}"}
+    serve(hub, audited, lambda: hub.publish_to("user:carol", text), ["ada", "bob"])
+    assert audited.verdicts() == ["unattributed:undeclared_broadcast"] * 2
+
+
+# --- declared broadcasts ------------------------------------------------------------------------
+
+SCORES = PolicyTable(1, "broadcast", "scores are public", events=("scores", "told"))
+
+
+@pytest.mark.parametrize("way", ["publish", "push_into", "publish_to", "nobody"])
+def test_a_declared_broadcast_is_excused_however_it_was_sent(way: str) -> None:
+    hub = Hub()
+    message = {"text": f"the game {uuid.uuid4()} is over", "user_id": "ada"}
+    ways: dict[str, Callable[[], Awaitable[None]]] = {
+        "publish": lambda: hub.publish(message),
+        "push_into": lambda: hub.push_into("lobby", message),
+        "publish_to": lambda: hub.publish_to("scores", message),
+        "nobody": lambda: hub.inbox.put((["ada", "bob"], "scores", message)),
+    }
+    with agent(policy=(SCORES._replace(events=("all", "room", "channel", "scores")),)) as made:
+        made.patch(Hub)
+        serve(hub, made, ways[way], ["ada", "bob"])
+        assert sorted(made.verdicts()) == ["excused:broadcast", "match"]
+
+
+def test_a_policy_names_an_event_as_its_caller_does_or_as_the_message_does() -> None:
+    for name in ("game.over", "scores"):
+        with agent(policy=(SCORES._replace(events=(name,)),)) as made:
+            made.patch(Hub)
+            hub = Hub()
+            hub.rename = "scores"
+            message = {"text": f"the game {uuid.uuid4()} is over", "user_id": "ada"}
+            serve(hub, made, functools.partial(hub.broadcast, "game.over", message), "b")
+            assert made.verdicts() == ["excused:broadcast"]
+            assert made.frames()[0].manager.endswith("Hub")
+            # The record can be judged again.
+            inputs = made.frames()[0].inputs
+            assert inputs is not None
+            assert inputs.event == name
+
+
+def test_a_broadcast_policy_excuses_no_argument(audited: Agent) -> None:
+    with agent(policy=(SCORES,)) as made:
+        made.patch(Hub)
+        hub = Hub()
+        hub.astray["a"] = ["b"]
+        text = {"text": f"your code is {uuid.uuid4()}"}
+        serve(hub, made, lambda: hub.emit("a", "told", text))
+        assert made.verdicts() == ["argument_vs_connection:probable"]

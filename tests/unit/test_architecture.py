@@ -29,7 +29,7 @@ PUBLISHED = REPOSITORY.parent / "shared" / "contract"
 # Open to all, and importing nothing of ours but each other's like.
 WORDS = frozenset(
     {"model", "schema", "naming", "settings", "wording", "manager_tables", "policy_tables"}
-    | {"canary_tokens"}
+    | {"canary_tokens", "phrases"}
 )
 
 # Room -> the rooms it may import besides WORDS and itself. A folder is one room.
@@ -40,6 +40,7 @@ MAY: dict[str, frozenset[str]] = {
         "model": "",
         "schema": "",
         "naming": "",
+        "phrases": "",
         "settings": "",
         "wording": "",
         "manager_tables": "",

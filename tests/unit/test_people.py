@@ -502,7 +502,7 @@ def test_the_end_of_a_connection_and_what_aliases_tell_reach_the_table() -> None
 
 def test_a_forked_child_knows_nobody_its_parent_met() -> None:
     with agent() as one:
-        people = one.runtime.sink._people
+        people = one.runtime.sink.people
         play(one, lambda *_: asyncio.sleep(0), ALICE, BOB)
         assert len(people) == 2
         one.runtime.sink.forget()
