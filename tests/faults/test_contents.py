@@ -518,7 +518,7 @@ def test_what_never_arrives_is_undelivered_once(audited: Agent) -> None:
     assert {key[-1]: n for key, n in audited.counted("sent").items()} == {UNDELIVERED: 1}
 
 
-# --- channels of one person's own ------------------------------------------------------------------
+# --- channels of one person's own -----------------------------------------------------------
 
 ADA = "ada@example.org"
 UUID = "6f9619ff-8b86-d011-b42d-00cf4fc964ff"
@@ -597,7 +597,9 @@ def test_a_declared_broadcast_is_excused_however_it_was_sent(way: str) -> None:
     with agent(policy=(SCORES._replace(events=("all", "room", "channel", "scores")),)) as made:
         made.patch(Hub)
         serve(hub, made, ways[way], ["ada", "bob"])
-        assert sorted(made.verdicts()) == ["excused:broadcast", "match"]
+        # In a room a plain user_id names who acts: it is no evidence of whose it is.
+        own = "excused:broadcast" if way in ("push_into", "publish_to") else "match"
+        assert sorted(made.verdicts()) == ["excused:broadcast", own]
 
 
 def test_a_policy_names_an_event_as_its_caller_does_or_as_the_message_does() -> None:
@@ -616,7 +618,7 @@ def test_a_policy_names_an_event_as_its_caller_does_or_as_the_message_does() -> 
             assert inputs.event == name
 
 
-def test_a_broadcast_policy_excuses_no_argument(audited: Agent) -> None:
+def test_a_broadcast_policy_excuses_no_argument() -> None:
     with agent(policy=(SCORES,)) as made:
         made.patch(Hub)
         hub = Hub()
