@@ -245,6 +245,56 @@ def test_what_several_were_told_joins_nothing_where_somebody_else_gets_it(audite
     assert sorted(audited.verdicts()) == ["match", "match", "unattributed:no_evidence"]
 
 
+def test_what_several_were_told_joins_nothing_where_nobody_knows_who_gets_it(
+    audited: Agent,
+) -> None:
+    hub, stranger = Hub(), Socket()
+    text = f"the meeting {uuid.uuid4()} is over"
+
+    async def listens(socket: Socket) -> None:
+        await socket.send_text(frame_of(text=text))
+
+    async def script() -> None:
+        for user in "ab":
+            await hub.send_to_user(user, {"text": text})
+        await hub.settle()
+        await asyncio.create_task(audited.run(listens, stranger))
+
+    serve(hub, audited, script)
+    assert joined(audited) == ["Hub", "Hub", "none"]
+
+
+def test_a_text_that_others_were_told_lately_proves_nothing(audited: Agent) -> None:
+    hub = Hub()
+    hub.astray["a"] = ["b"]
+    text = f"the meeting {uuid.uuid4()} is over"
+
+    async def script() -> None:
+        await hub.send_to_user("c", {"text": text, "n": 1})
+        await hub.send_to_user("a", {"text": text, "n": 2})
+
+    serve(hub, audited, script, "abc")
+    assert sorted(audited.verdicts()) == ["match", "unattributed:no_evidence"]
+
+
+@pytest.mark.parametrize(("field", "manager"), [({"pin": 1234}, "none"), ({"pin": None}, "Hub")])
+def test_all_that_was_said_must_be_there(
+    audited: Agent, field: dict[str, Any], manager: str
+) -> None:
+    hub = Hub()
+    text = f"the meeting {uuid.uuid4()} is over"
+
+    async def script() -> None:
+        sent = hub.inbox
+        hub.inbox = asyncio.Queue()
+        await hub.emit("a", "told", {"text": text, **field})
+        hub.inbox = sent
+        hub.inbox.put_nowait((["a"], "told", {"text": text}))
+
+    serve(hub, audited, script)
+    assert joined(audited) == [manager]
+
+
 def test_the_fuller_message_is_the_better_fit(audited: Agent) -> None:
     hub = Hub()
     hub.astray["a"] = ["b"]
@@ -287,7 +337,8 @@ def test_a_text_that_stands_in_the_callers_code_is_nobodys_own(audited: Agent) -
     async def script() -> None:
         await hub.send_to_user("a", {"text": "Processing your request, step 1"})
         await hub.settle()
-        await hub.sockets["b"].send_text(frame_of(text="Processing your request, step 1"))
+        text = frame_of(text="Processing your request, step 1")
+        await asyncio.create_task(hub.sockets["b"].send_text(text))
 
     serve(hub, audited, script)
     assert audited.verdicts() == ["match", "unattributed:no_evidence"]
