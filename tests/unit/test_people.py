@@ -478,9 +478,9 @@ def test_who_streams_is_known_once_it_is_a_stream() -> None:
         cell, found = Cell(0, "sse"), connected("name:bob").held
         assert found is not None
         sink.bind(cell, {}, found)
-        assert len(sink._people) == 0
+        assert len(sink.people) == 0
         sink.opened(cell)
-        assert len(sink._people) == 1
+        assert len(sink.people) == 1
 
 
 def test_the_end_of_a_connection_and_what_aliases_tell_reach_the_table() -> None:
@@ -491,7 +491,7 @@ def test_the_end_of_a_connection_and_what_aliases_tell_reach_the_table() -> None
         assert people._known["bob"].open == people._known["u-alice"].open == 1
 
     with agent(identity_aliases="named:aliases") as one:
-        people = one.runtime.sink._people
+        people = one.runtime.sink.people
         play(one, act, ALICE, BOB)
         assert {name: known.open for name, known in people._known.items()} == {
             "alice": 0,
