@@ -482,10 +482,10 @@ def cost(audited: Agent, frames: list[str]) -> float:
     alike = audited.runtime.intents.alike
     best = 1.0
     for _ in range(5):
-        begun = time.perf_counter()
+        begun = time.thread_time()  # other processes are none of ours
         for frame in frames:
             assert alike(frame, None, 0, None) is None
-        best = min(best, (time.perf_counter() - begun) / len(frames))
+        best = min(best, (time.thread_time() - begun) / len(frames))
     return best
 
 
@@ -495,7 +495,7 @@ def test_an_unjoined_frame_costs_the_same_however_much_is_pending(audited: Agent
     few = cost(audited, frames)
     expecting(audited, 10_000)
     many = cost(audited, frames)
-    assert many < 5 * few + 5e-6, (few, many)
+    assert many < 10 * few, (few, many)
 
 
 def test_the_index_is_bounded_and_empties_itself(audited: Agent) -> None:
@@ -606,6 +606,11 @@ def test_a_persons_own_channel(channel: str, parameter: str, who: str) -> None:
 )
 def test_a_channel_that_may_be_a_topic(channel: str) -> None:
     assert addressee(channel, "channel", lambda text: text == "known") is None
+
+
+@pytest.mark.parametrize("channel", ["user:17", "17", "inbox/017"])
+def test_a_number_may_count_anything(channel: str) -> None:
+    assert addressee(channel, "to", lambda text: True) is None
 
 
 @pytest.mark.parametrize("channel", [None, 17, ["user:a"], {"user": "a"}, b"user:a"])
