@@ -358,51 +358,17 @@ USER_DEPENDENCIES: Final = (
 # A connection's first name that is no person yet: login is no change of user.
 GUEST: Final = r"^(guest|anon|anonymous|temp|visitor)([-_:.]|\d|$)"
 # Words that stand for a part somebody plays, or for many: who is called so is not meant by them.
-NO_PEOPLE: Final = frozenset(
-    {
-        *(
-            "admin",
-            "admins",
-            "administrator",
-            "agent",
-            "ai",
-            "all",
-            "anyone",
-            "api",
-            "app",
-            "assistant",
-        ),
-        *(
-            "author",
-            "backend",
-            "bot",
-            "broadcast",
-            "caller",
-            "channel",
-            "chat",
-            "client",
-            "clients",
-        ),
-        *("company", "creator", "customer", "customers", "default", "dev", "developer", "driver"),
-        *("editor", "everybody", "everyone", "frontend", "global", "group", "host", "internal"),
-        *(
-            "manager",
-            "me",
-            "member",
-            "members",
-            "mod",
-            "moderator",
-            "moderators",
-            "nobody",
-            "operator",
-        ),
-        *("operators", "organization", "other", "others", "owner", "patient", "player", "players"),
-        *("private", "public", "reader", "reviewer", "room", "root", "sales", "self", "seller"),
-        *("server", "service", "shared", "someone", "staff", "student", "superuser", "supervisor"),
-        *("support", "sys", "system", "teacher", "team", "test", "tester", "unknown", "user"),
-        *("users", "viewer", "viewers", "visitor", "webhook", "worker", "you"),
-    }
+_PARTS: Final = (
+    "admin administrator admins agent ai all anyone api app assistant author backend bot"
+    " broadcast caller channel chat client clients company creator customer customers default"
+    " dev developer driver editor everybody everyone frontend global group host internal"
+    " manager me member members mod moderator moderators nobody operator operators"
+    " organization other others owner patient player players private public reader reviewer"
+    " room root sales self seller server service shared someone staff student superuser"
+    " supervisor support sys system teacher team test tester unknown user users viewer viewers"
+    " visitor webhook worker you"
 )
+NO_PEOPLE: Final = frozenset(_PARTS.split())
 # Path and query parameters: what a client says of itself, a claim.
 CLAIM_PARAMETERS: Final = ("user_id", "userId", "uid", "user", "username", "email")
 
