@@ -20,15 +20,27 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from . import naming
 from .model import BIND, BROADCAST, CREATE, RECEIVE, SEND, UNBIND
+from .refusals import (
+    DOUBLE,
+    INTERFACE,
+    ITS_A_CLIENT,
+    NO_CONNECT,
+    NO_SEND,
+    NOT_REALTIME,
+    OTHER,
+    VALUE,
+)
 from .signs import (
     CLIENT,
     EMITS,
+    FILLS,
     FORWARDS,
     LASTS,
     MAYBE,
     QUEUES,
     SENDS,
     SOCKET,
+    STREAMS,
     Signs,
     has_realtime_base,
     is_class,
@@ -76,39 +88,6 @@ _NAME: Final = re.compile(r"[A-Za-z_]\w*")
 _CO_VARARGS: Final = 0x04
 _DECORATORS: Final = 10  # one above the other; more is somebody's mistake, or a circle
 _EVENT_NAME: Final = re.compile(r"[A-Za-z][\w.:/-]{0,63}")
-
-
-# Why a class is left alone, for somebody who expected otherwise.
-_NAME_IT: Final = "name it in a [[manager]] table to have it taken all the same"
-DOUBLE: Final = (
-    "its name is that of a test double, a test or an interface (mock, fake, stub, dummy, Test,"
-    f" Protocol); {_NAME_IT}"
-)
-INTERFACE: Final = (
-    "it is a Protocol or an Enum, which delivers nothing; the classes that implement it are looked"
-    " at themselves"
-)
-VALUE: Final = f"it is an exception or a tuple; {_NAME_IT}"
-NO_SEND: Final = (
-    "it defines no method that is called like a send (send, emit, publish, notify, push, deliver,"
-    " broadcast, ...); if one of its methods sends, name class and method in a [[manager]] table"
-)
-NOT_REALTIME: Final = (
-    "nothing in its module is real-time (a WebSocket, websockets, socketio, sse, ...) and none of"
-    f" its methods handles a WebSocket; {_NAME_IT}"
-)
-ITS_A_CLIENT: Final = (
-    f"it asks another server for its socket: a client, not who serves clients; {_NAME_IT}"
-)
-OTHER: Final = (
-    "its name speaks of something else (mail, database, broker, metrics, tasks, ...) and none of"
-    f" its methods handles a WebSocket; {_NAME_IT}"
-)
-NO_CONNECT: Final = (
-    "it sends, but neither does its name speak of connections (ConnectionManager, ...Hub,"
-    " ...Notifier, ...) nor has it a method that is called like a connect (connect, register,"
-    f" add_client, ...); {_NAME_IT}"
-)
 
 
 class Parameters(NamedTuple):
@@ -275,7 +254,11 @@ class _Look:
             return "it handles sockets and has a method that sends"
         if any(method.kind == RECEIVE and method.parameters.socket for method in self._methods):
             return "it is given messages together with the socket they came from"
-        if not (self._realtime and self._kinds & {SEND, BROADCAST}):
+        if not self._kinds & {SEND, BROADCAST}:
+            return ""
+        if self._signs.all & FILLS and not self._other and self._subscribes(STREAMS):
+            return "it streams to its subscribers, from queues, what it is given"
+        if not self._realtime:
             return ""
         if self._signs.all & FORWARDS:
             return "hands messages on to a manager, in a real-time module"
@@ -293,10 +276,14 @@ class _Look:
                 return "is made for one user and sends, in a real-time module"
             if method.kind == SEND and named.recipient and _DIRECT.search(words(method.name)):
                 return "sends to a user, in a real-time module"
-        for name, signs in self._signs.by_method.items():
-            if signs & QUEUES and _SUBSCRIBE.search(words(name)):
-                return "hands out queues and fills them, in a real-time module"
+        if self._subscribes(QUEUES):
+            return "hands out queues and fills them, in a real-time module"
         return ""
+
+    def _subscribes(self, sign: int) -> bool:
+        """Whether a method that is called like a subscription shows this."""
+        signs = self._signs.by_method.items()
+        return any(found & sign and _SUBSCRIBE.search(words(name)) for name, found in signs)
 
     def _takes_something(self, name: str) -> bool:
         value = self._cls.__dict__[name]

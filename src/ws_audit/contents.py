@@ -33,7 +33,7 @@ _CANDIDATES: Final = 8  # other people's calls that are looked at for one text
 _NEWEST: Final = 4  # of one person's that said the same
 _LOOKED_AT: Final = 1_024  # pending payloads that one message brings into the index
 _INDEXED: Final = 256
-_MANY: Final = ""  # said to more than one person
+_MANY: Final = ("",)  # said to more than one person
 _MET: Final = 20_000
 _WHOM: Final = ("argument", "instance")
 
@@ -65,7 +65,8 @@ class Contents:
         # Hash of a text -> by whom it is for -> the newest payloads that have it.
         self._index: dict[int, dict[str, deque[_Item]]] = {}
         self._order: deque[tuple[int, int, str, int]] = deque()  # (until, hash, for whom, serial)
-        self._met: dict[int, str] = {}  # hash of a text -> the one it was for lately, or _MANY
+        # Hash of a text -> all names of the one it was for lately, or _MANY.
+        self._met: dict[int, tuple[str, ...]] = {}
         self._lock = RLock()  # several threads may each run an event loop
 
     def __len__(self) -> int:
@@ -138,10 +139,12 @@ class Contents:
                 self._put(item, marks, entry.frame, entry.until)
 
     def _put(self, item: _Item, marks: list[str], frame: Frame, until: int) -> None:
-        user = next((one.user for one in _addressed(frame)), "*")
+        # A call may name by an address whom the call around it was built for by an id.
+        users = tuple(one.user for one in _addressed(frame)) or ("*",)
+        user = users[0]
         for mark in marks:
             number = hash(mark)
-            if self._met.setdefault(number, user) != user:
+            if set(self._met.setdefault(number, users)).isdisjoint(users):
                 self._met[number] = _MANY
         while len(self._met) > _MET:
             del self._met[next(iter(self._met))]

@@ -125,6 +125,7 @@ CLIENT_CALLS: Final = frozenset(
 )
 # A method that hands out what a client then reads from.
 SUBSCRIBE_METHOD: Final = r"^_?(subscribe|listen|stream|events?)(_\w+)?$"
+QUEUE_PUTS: Final = frozenset({"put", "put_nowait"})
 # Among methods known by what they do: everybody gets the message.
 TO_ALL: Final = r"(^|_)(all|everyone|everybody|others|relay|fan_?out)(_|$)"
 

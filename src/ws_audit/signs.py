@@ -37,8 +37,9 @@ _DEPTH: Final = 3
 # What one name in the code says.
 SOCKET, MAYBE, FORWARDS, SENDS, LASTS = 1, 2, 4, 8, 16
 # What the code of a method says besides: it emits to a room; it writes a stream of events; it
-# hands out a queue; it asks another server.
-EMITS, QUEUES, CLIENT = 32, 64, 128
+# hands out a queue; it asks another server; it fills queues; it is a stream of what comes from one.
+EMITS, QUEUES, CLIENT, FILLS, STREAMS = 32, 64, 128, 256, 512
+_ASYNC_GENERATOR: Final = 0x200  # a flag of code
 
 
 @lru_cache(maxsize=4096)  # classes of a module share their names
@@ -134,12 +135,26 @@ def _code(code: CodeType, depth: int) -> int:
             found |= SOCKET
         elif emits and type(value) is tuple and not _ROOM_KEYWORDS.isdisjoint(value):
             found |= EMITS | MAYBE
-    if "Queue" in code.co_names:
-        found |= QUEUES
     if naming.CLIENT_CALLS.intersection(code.co_names) or (
         "connect" in code.co_names and "websockets" in code.co_names
     ):
         found |= CLIENT
+    return found | _queues(code)
+
+
+def _queues(code: CodeType) -> int:
+    found = 0
+    if "Queue" in code.co_names:
+        found |= QUEUES
+    if not naming.QUEUE_PUTS.isdisjoint(code.co_names):
+        found |= FILLS
+    names = (*code.co_names, *code.co_varnames)
+    if (
+        code.co_flags & _ASYNC_GENERATOR
+        and "get" in code.co_names
+        and any("queue" in name.lower() for name in names)
+    ):
+        found |= STREAMS
     return found
 
 

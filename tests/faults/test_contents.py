@@ -132,6 +132,10 @@ class Notifier:
     async def send(self, event: str, **fields: Any) -> None:
         await self.hub.push(self.user_id, Envelope(self.user_id, event, {"v": 1, **fields}))
 
+    async def push(self, message: dict[str, Any]) -> None:
+        mail = f"user:{self.user_id}@example.org"
+        await self.hub.publish_to(mail, {"v": 1, **message})
+
     async def tell(self, user_id: str, message: dict[str, Any]) -> None:
         await self.hub.emit(user_id, "told", {**message, "v": 2})
 
@@ -626,6 +630,16 @@ def test_a_known_persons_channel_names_the_recipient(audited: Agent) -> None:
     assert sorted(audited.verdicts()) == ["argument_vs_connection:probable", "match"]
     assert {one.kind for one in audited.frames()} == {"send"}
     assert {one.evidence[1].source for one in audited.frames()} == {"publish_to.channel"}
+
+
+def test_one_person_under_two_names_is_one(audited: Agent) -> None:
+    """The notifier is made for an id, and the channel is called after an address."""
+    hub = Hub()
+    ada, bob = "ada@example.org", "bob@example.org"
+    hub.astray[ada] = [ada, bob]
+    text = {"text": f"your code is {uuid.uuid4()}"}
+    serve(hub, audited, lambda: Notifier(hub, "ada").push(text), [ada, bob])
+    assert sorted(audited.verdicts()) == ["argument_vs_connection:probable", "match"]
 
 
 def test_a_strangers_channel_is_a_topic(audited: Agent) -> None:

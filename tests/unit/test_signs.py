@@ -10,18 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ws_audit import naming
-from ws_audit.classify import (
-    DOUBLE,
-    ITS_A_CLIENT,
-    NO_CONNECT,
-    NO_SEND,
-    NOT_REALTIME,
-    OTHER,
-    Refused,
-    Target,
-    classify,
-)
+from ws_audit.classify import Refused, Target, classify
 from ws_audit.model import BIND, BROADCAST, RECEIVE, SEND
+from ws_audit.refusals import DOUBLE, ITS_A_CLIENT, NO_CONNECT, NO_SEND, NOT_REALTIME, OTHER
 from ws_audit.signs import is_realtime
 
 if TYPE_CHECKING:
@@ -135,6 +126,15 @@ TAKEN = {
             def subscribe(self): return asyncio.Queue()
         """,
     ),
+    "it streams from the queues it fills, in a module that shows nothing": (
+        "import asyncio\n",
+        """
+        class Broker:
+            def publish(self, channel, x): self.queues[channel].put_nowait(x)
+            async def listen(self, channel):
+                while True: yield await self.queues[channel].get()
+        """,
+    ),
     "it connects something, and sends": (
         WEBSOCKET,
         "class Players:\n    def connect(self, player): ...\n    def announce(self, x): ...",
@@ -193,6 +193,36 @@ REFUSED = {
     "a worksheet is no socket": (
         "",
         "class Report:\n    def send(self, ws): ws['A1'] = 1",
+        NOT_REALTIME,
+    ),
+    "who works off a queue listens to nobody": (
+        "import asyncio\n",
+        """
+        class Work:
+            def publish(self, x): self.queue.put_nowait(x)
+            async def take(self):
+                while True: yield await self.queue.get()
+        """,
+        NOT_REALTIME,
+    ),
+    "a stream that is filled elsewhere": (
+        "import asyncio\n",
+        """
+        class Ticks:
+            def publish(self, x): self.log.append(x)
+            async def stream(self):
+                while True: yield await self.queue.get()
+        """,
+        NOT_REALTIME,
+    ),
+    "a stream of tasks": (
+        "import asyncio\n",
+        """
+        class TaskFeed:
+            def publish(self, x): self.queue.put_nowait(x)
+            async def stream(self):
+                while True: yield await self.queue.get()
+        """,
         NOT_REALTIME,
     ),
     "a line of text is no socket": (
