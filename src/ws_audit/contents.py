@@ -79,12 +79,15 @@ class Contents:
         opened_ns: int,
         task: int,
         joined: Frame | None,
+        owner: Principal | None = None,
     ) -> Frame | None:
         """The hook call whose payload a message contains, if that is plain.
 
         `connection` is whose it goes to and `opened_ns` since when that is open, `task` the one
         that sends. `joined` is the call it is known to belong to, if that says of nobody whose
-        it is: it may be the last of a chain, whose first one did.
+        it is: it may be the last of a chain, whose first one did. `owner` is whom the message
+        names itself: then a call for somebody must have named them as well, or the message was
+        made elsewhere of the same words.
         """
         if (not self._order and not self._pending.fresh) or (joined is not None and _tells(joined)):
             return None
@@ -98,6 +101,8 @@ class Contents:
             fits = self._fits(message, connection)
         telling = [fit for fit in fits if _tells(fit.frame)]
         fits = telling if telling or joined is not None else fits
+        if owner is not None:
+            fits = [fit for fit in fits if _for_all(fit.frame) or owner in _owners(fit.frame)]
         if not fits:
             return None
         best = max(fit.weight for fit in fits)
@@ -269,7 +274,23 @@ def _addressed(frame: Frame) -> list[Principal]:
 
 def _tells(frame: Frame) -> bool:
     """Whether a call says for whom its message is, be it for all or a room."""
-    return frame.room or frame.intent.kind == BROADCAST or bool(_addressed(frame))
+    return _for_all(frame) or bool(_addressed(frame))
+
+
+def _for_all(frame: Frame) -> bool:
+    return frame.room or frame.intent.kind == BROADCAST
+
+
+def _owners(frame: Frame) -> list[Principal]:
+    """Whose the message is by the words a call and those around it gave it."""
+    found = []
+    step: Frame | None = frame
+    while step is not None:
+        found += [one.principal for one in step.evidence if one.name == "payload"]
+        if step.soft is not None:
+            found.append(step.soft.principal)
+        step = step.above
+    return found
 
 
 def _spoken_to(frame: Frame) -> tuple[str, frozenset[Principal]]:

@@ -313,9 +313,10 @@ class Intents:
         connection: Evidence | None,
         opened_ns: int,
         joined: Frame | None,
+        owner: Principal | None = None,
     ) -> Frame | None:
         """The hook call of a delivery by what it says, if `joined` is silent; see contents."""
-        frame = self._contents.find(content, connection, opened_ns, task_id(), joined)
+        frame = self._contents.find(content, connection, opened_ns, task_id(), joined, owner)
         if frame is None:
             return joined
         frame.intent.by_payload = frame.intent.by_content = True

@@ -218,10 +218,10 @@ class Sink:
         try:
             frame = self._intents.join(content, carrier)
             connection = None if cell.limited else self.resolve(cell, scope)
-            if frame is None or not frame.evidence:
-                frame = self._alike(content, connection, cell, frame)
             reading = self._read(content)
             owner, soft, named, note, _, actor, belongs, _, owners = reading
+            if frame is None or not frame.evidence:
+                frame = self._alike(content, connection, cell, frame, owner)
             room = False
             named = event_name or named
             collected: list[Evidence] = [] if connection is None else [connection]
@@ -339,9 +339,12 @@ class Sink:
             self._append(delivery)
             raise IsolationViolation(verdict.rule, verdict.severity)
 
-    def _alike(self, content: object, connection: Any, cell: Cell, frame: Any) -> Frame | None:
+    def _alike(
+        self, content: object, connection: Any, cell: Cell, frame: Any, owner: Evidence | None
+    ) -> Frame | None:
         try:
-            return self._intents.alike(content, connection, cell.opened_ns, frame)
+            who = None if owner is None else owner.principal
+            return self._intents.alike(content, connection, cell.opened_ns, frame, who)
         except Exception as fault:  # it is judged without what might have fitted
             self._failed("sink", fault)
             return frame  # type: ignore[no-any-return]

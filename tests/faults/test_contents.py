@@ -696,3 +696,64 @@ def test_a_broadcast_policy_excuses_no_argument() -> None:
         text = {"text": f"your code is {uuid.uuid4()}"}
         serve(hub, made, lambda: hub.emit("a", "told", text))
         assert made.verdicts() == ["argument_vs_connection:probable"]
+
+
+# --- chains of calls -----------------------------------------------------------------------------
+
+
+class ChainHub(Hub):
+    """Its dispatcher gives each frame to a connection's own sender, which is hooked as well."""
+
+    async def connect(self, websocket: Any, user_id: str) -> None:
+        await super().connect(websocket, user_id)
+        self.clients = getattr(self, "clients", {})
+        self.clients[user_id] = ClientSender(self.queues[user_id])
+
+    async def _route(self) -> None:
+        while True:
+            users, event, body = await self.inbox.get()
+            frame = json.dumps({"type": event, "seq": 1, "data": body})
+            for user in users:
+                for name in self.astray.get(user, [user]):
+                    await self.clients[name].send(frame)
+            self.inbox.task_done()
+
+
+class ClientSender:
+    def __init__(self, queue: asyncio.Queue[str]) -> None:
+        self.queue = queue
+
+    async def send(self, frame: str) -> None:
+        self.queue.put_nowait(frame)
+
+
+@pytest.mark.parametrize("astray", [False, True])
+def test_the_first_call_of_a_chain_says_for_whom(audited: Agent, astray: bool) -> None:
+    audited.patch(ClientSender, ChainHub)
+    hub = ChainHub()
+    if astray:
+        hub.astray["a"] = ["b"]
+    text = f"your code is {uuid.uuid4()}"
+    serve(hub, audited, lambda: hub.emit("a", "told", {"text": text}))
+    assert audited.verdicts() == ["argument_vs_connection:probable" if astray else "match"]
+    assert joined(audited) == ["ChainHub"]
+
+
+def test_the_same_words_made_into_a_message_that_names_somebody_are_another_message(
+    audited: Agent,
+) -> None:
+    """A call that is under way, and the same text past every manager with its owner in it."""
+    hub = Hub()
+    text = f"your code is {uuid.uuid4()}"
+
+    async def script() -> None:
+        held, hub.inbox = hub.inbox, asyncio.Queue()
+        await hub.emit("a", "told", {"text": text})
+        waiting, hub.inbox = hub.inbox, held
+        direct = hub.sockets["b"].send_text(json.dumps({"text": text, "user_id": "a"}))
+        await asyncio.create_task(direct)
+        hub.inbox.put_nowait(waiting.get_nowait())
+
+    serve(hub, audited, script)
+    assert audited.verdicts() == ["payload_vs_connection:probable", "match"]
+    assert joined(audited) == ["none", "Hub"]
