@@ -147,7 +147,8 @@ class Contents:
         # A call may name by an address whom the call around it was built for by an id.
         users = tuple(one.user for one in _addressed(frame)) or ("*",)
         user = users[0]
-        for mark in marks:
+        # One that says nothing of whom it is for may be the next link of the same chain.
+        for mark in marks if _tells(frame) else ():
             number = hash(mark)
             if set(self._met.setdefault(number, users)).isdisjoint(users):
                 self._met[number] = _MANY
