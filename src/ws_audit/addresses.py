@@ -2,7 +2,8 @@
 """Names of rooms and channels by which one person is addressed: `user:17`, `inbox:ada@example.org`.
 
 Why it exists: half of all hubs know no recipients, only topics; and a topic of one person's own
-names its recipient as clearly as an argument does.
+names its recipient as clearly as an argument does. The design takes no channel for a recipient;
+this goes beyond it where what follows is an e-mail address, a uuid or somebody connected.
 
 It must never take the name of a topic for a person: a word that says "somebody's own" is not
 enough, what follows must be somebody.
