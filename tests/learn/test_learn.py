@@ -136,9 +136,14 @@ def test_one_user_proves_nothing(tmp_path: Path) -> None:
 
 def test_it_ends_the_command_by_itself(tmp_path: Path) -> None:
     begun = time.monotonic()
-    # A shell: it has begun long before it is asked to end, on however busy a machine.
-    script = "trap 'echo asked >&2; exit 130' INT; while :; do sleep 0.1; done"
-    ended = _learn(tmp_path, "--seconds", "2", "--", "sh", "-c", script)
+    # Begun long before it is asked to end (-S), and it hears although a job in the background
+    # begins with Ctrl-C ignored.
+    script = (
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGINT, lambda *_: sys.exit('asked'))\n"
+        "time.sleep(50)"
+    )
+    ended = _learn(tmp_path, "--seconds", "2", "--", sys.executable, "-S", "-c", script)
     assert 2 <= time.monotonic() - begun < 45
     assert ended.code == 1  # it counted nothing
     assert "asked" in ended.err  # as by Ctrl-C
