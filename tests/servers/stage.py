@@ -88,6 +88,7 @@ class Stage:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # what is left of it can be ended with it
+                preexec_fn=_hears,  # noqa: PLW1509  (nothing but a system call)
             )
         server = Server(self, process, port, range(first, first + ports), log)
         try:
@@ -251,6 +252,11 @@ class Server:
             }
             assert document["problems"] == []
         return document
+
+
+def _hears() -> None:
+    """In the server's process: tests that run in the background begin with Ctrl-C ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def free_port() -> int:
