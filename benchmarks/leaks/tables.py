@@ -82,10 +82,14 @@ def table(documents: Documents) -> str:
 
 def _headline(documents: Documents) -> str:
     figures = documents["reviewed"]["summary"]
-    all_, kinds = figures["defects"]["all"], figures["benign"]["kinds"]
+    groups, kinds = figures["defects"], figures["benign"]["kinds"]
+    held = ""
+    if "held back" in groups:
+        held = f"; of those held back until the end, and run once, {_of(groups['held back'])}"
     return (
-        f"Limits first. **With a reviewed policy and no canaries the agent finds {_of(all_)} seeded"
-        f" leaks, and calls {_paging(figures)} of {kinds} kinds of legitimate traffic a leak.**"
+        f"Limits first. **With a reviewed policy and no canaries the agent finds"
+        f" {_of(groups['all'])} seeded leaks{held}. It calls {_paging(figures)} of {kinds} kinds of"
+        " legitimate traffic a leak.**"
     )
 
 
