@@ -170,7 +170,7 @@ def _alarms(documents: Documents) -> str:
                 f"`{one['name']}` ({one['application']}, {worst(one)})" for one in paging
             )
             lines.append(f"- {ROWS[mode].strip('*')}: {names}")
-    return "\n".join(lines)
+    return "\n".join(lines) or "Nothing that pages."
 
 
 def _public(_: Documents) -> str:

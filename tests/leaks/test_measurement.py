@@ -96,6 +96,8 @@ def test_what_is_missed_broken_or_alarmed_is_named() -> None:
         case("miscounted", exact=False),
         case("late", times="first_seen is +0.2 s"),
         case("uncomparable", times="first_seen is +0.2 s", exact=False),
+        case("kept", "HELD_BACK"),
+        case("kept and missed", "HELD_BACK", named=""),
         case("alarm", "BENIGN", leaked=0),
         case("quiet", "BENIGN", leaked=0, rules={}, alarms={}),
     )
@@ -105,7 +107,8 @@ def test_what_is_missed_broken_or_alarmed_is_named() -> None:
     )
     blocks = dict(part.split(" -->\n", 1) for part in text.split("<!-- leaks:")[1:])
     assert "old" not in text
-    assert "4 of 5 seeded leaks, and calls 1 of 2 kinds" in blocks["headline"]
+    assert "4 of 5 seeded leaks; of those held back" in blocks["headline"]
+    assert "run once, 1 of 2. It calls 1 of 2 kinds" in blocks["headline"]
     assert "1 of 20 (21.6 %)" in blocks["table"]
     assert "`missed`" in blocks["missed"]
     assert "`found`" not in blocks["missed"]
