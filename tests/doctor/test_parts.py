@@ -258,6 +258,28 @@ def f():
 """
 
 
+def test_two_threads_read_names_one_after_the_other() -> None:
+    """The drain reads in slices, and the end of the process what is left."""
+    begun, both = threading.Event(), threading.Event()
+    module = types.ModuleType("written")
+    module.__dict__["colour"] = 1
+
+    def modules() -> list[types.ModuleType]:
+        begun.set()
+        both.wait(0.5)  # time enough for the other to come between
+        return [module]
+
+    names = Names(modules)
+    drain = threading.Thread(target=names.read, args=(0,))
+    drain.start()
+    assert begun.wait(10)
+    names.read()
+    both.set()
+    drain.join(10)
+    assert names.complete
+    assert names.tell("colour")
+
+
 def test_a_name_is_told_if_somebody_wrote_it() -> None:
     module = types.ModuleType("written")
     exec(WRITTEN, module.__dict__)

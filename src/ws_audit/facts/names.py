@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ws_audit import naming
 from ws_audit.classify import classes_of, undecorated
+from ws_audit.forks import Undivided
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,17 +33,19 @@ class Names:
         self._modules = modules
         self._known = _ours()
         self._reading: Iterator[None] | None = None
+        self._one_reader = Undivided()  # the drain in its slices, and the end of the process
         self.complete = False
 
     def read(self, budget_ns: int | None = None) -> None:
         """Read on in the application's modules, for so long or to the end."""
-        begun = time.perf_counter_ns()
-        if self._reading is None:
-            self._reading = self._read()
-        for _ in self._reading:
-            if budget_ns is not None and time.perf_counter_ns() - begun > budget_ns:
-                return
-        self.complete = True
+        with self._one_reader:
+            begun = time.perf_counter_ns()
+            if self._reading is None:
+                self._reading = self._read()
+            for _ in self._reading:
+                if budget_ns is not None and time.perf_counter_ns() - begun > budget_ns:
+                    return
+            self.complete = True
 
     def tell(self, path: str) -> bool:
         """Whether each step of a path is a name somebody wrote."""
