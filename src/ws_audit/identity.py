@@ -152,25 +152,19 @@ def peek(value: object, name: str) -> object:
     kind = type(value)
     namespace = _getter(kind, "__dict__", GetSetDescriptorType)
     if namespace is not None:
-        fields = namespace.__get__(value, kind)
+        fields = _read(namespace, value)
         if type(fields) is dict and name in fields:
             return fields[name]
     slot = _getter(kind, name, MemberDescriptorType)
-    if slot is not None:
-        try:
-            return slot.__get__(value, kind)
-        except AttributeError:
-            return None
-    return None
+    return None if slot is None else _read(slot, value)
 
 
 def fields_of(value: object) -> dict[Any, Any] | None:
     """The dict a value is, or its instance dictionary; None of anything else. Not to be changed."""
     if is_a(value, dict):
         return value  # type: ignore[return-value]
-    kind = type(value)
-    namespace = _getter(kind, "__dict__", GetSetDescriptorType)
-    fields = None if namespace is None else namespace.__get__(value, kind)
+    namespace = _getter(type(value), "__dict__", GetSetDescriptorType)
+    fields = None if namespace is None else _read(namespace, value)
     return fields if type(fields) is dict else None
 
 
@@ -188,10 +182,9 @@ def holds(value: object) -> dict[Any, Any] | None:
     for base in _mro(kind):
         for name, slot in _namespace(base).items():
             if type(slot) is MemberDescriptorType and name not in slots:
-                try:
-                    slots[name] = slot.__get__(value, kind)
-                except AttributeError:  # never set
-                    continue
+                found = _read(slot, value)
+                if found is not None:
+                    slots[name] = found
     if slots:
         return slots if fields is None else {**slots, **fields}
     return fields
@@ -209,6 +202,16 @@ def _getter(kind: type, name: str, expected: type) -> Any:
         if found is not None:
             return found if type(found) is expected else None
     return None
+
+
+def _read(descriptor: Any, value: object) -> object:
+    """What a C descriptor has of a value; None if it has nothing."""
+    try:
+        return descriptor.__get__(value)
+    except (AttributeError, TypeError):
+        # A slot never set; or a class made with a copy of another's namespace, whose descriptors
+        # take instances of that other class alone.
+        return None
 
 
 def unwrapped(value: object) -> object:

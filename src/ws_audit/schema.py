@@ -64,7 +64,7 @@ TARGET_STATES: Final = ("patched", "too_late", "failed")
 TRANSPORTS: Final = ("asgi", "sse", "socketio")  # those with a sink in this version
 
 MAX_MANAGERS: Final = 50
-MAX_EVENT_PAIRS: Final = 200
+MAX_PAIRS: Final = 200  # (manager, event), and as many (factory, product)
 
 # Span names. A send or create span's name goes on with the manager's qualified name.
 CREATE_SPAN: Final = "ws_audit.create"

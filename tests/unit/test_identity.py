@@ -30,7 +30,9 @@ from ws_audit.identity import (
     compare,
     describe,
     evidence_of,
+    fields_of,
     find_cell,
+    holds,
     peek,
     principal,
 )
@@ -282,6 +284,21 @@ def test_peek_reads_what_lies_there_and_nothing_else() -> None:
     assert peek(child, "computed") == 3
     assert peek(int, "__name__") is None
     assert peek(None, "x") is None
+
+
+def test_a_class_made_with_a_copy_of_anothers_namespace_has_fields_nobody_can_read() -> None:
+    class Plain:
+        email = None
+
+    for original in (Plain, Slots):
+        left_out = ("__slots__", "__init__")
+        space = {name: it for name, it in vars(original).items() if name not in left_out}
+        copied = type("Copied", (), space)()
+        with pytest.raises(TypeError):
+            copied.__dict__ if original is Plain else copied.email  # noqa: B018
+        assert peek(copied, "email") is None
+        assert not holds(copied)
+        assert not fields_of(copied)
 
 
 # --- nothing of the application runs ----------------------------------------------------------

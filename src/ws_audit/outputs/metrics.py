@@ -71,7 +71,8 @@ class Metrics:
         self.scrape_ns = 0  # CPU time of folding for scrapes, on the scraper's thread
         self._newest: dict[tuple[str, str], int] = {}  # of all managers
         self._managers: set[str] = set()
-        self._pairs: set[tuple[str, str]] = set()
+        self._pairs: set[tuple[str, str]] = set()  # (manager, event) that have a series
+        self._made: set[tuple[str, str]] = set()  # (factory, product)
         self._declare()
         for manager in managers:
             self.manager(manager)
@@ -246,7 +247,7 @@ class Metrics:
             self._violation(key[1], key[2], key[3], delta)
         elif what == "sent":
             _, manager, event, outcome = key
-            self._sent.labels(manager, self._event(manager, event), outcome).inc(delta)
+            self._sent.labels(manager, _bounded(self._pairs, manager, event), outcome).inc(delta)
         elif what == "created":
             self.manager(key[1])
             self._created.labels(key[1]).inc(delta)
@@ -255,7 +256,8 @@ class Metrics:
         elif what in ("opened", "closed"):
             self._connections.labels(key[1]).set(amount_of(total, "opened", key[1], "closed"))
         elif what == "product":
-            self._products.labels(key[1], key[2]).inc(delta)
+            _, factory, product, _ = key
+            self._products.labels(factory, _bounded(self._made, factory, product)).inc(delta)
         elif what == "dropped":
             self._dropped.labels(key[1]).inc(delta)
         elif what == "error":
@@ -271,15 +273,6 @@ class Metrics:
             child.inc(delta)
         newest = self._newest[rule, severity] = max(time_ns, self._newest.get((rule, severity), 0))
         self._last.labels(rule, severity, "false").set(newest / 1e9)
-
-    def _event(self, manager: str, event: str) -> str:
-        pair = (manager, event)
-        if pair in self._pairs:
-            return event
-        if len(self._pairs) >= schema.MAX_EVENT_PAIRS and event != OTHER:
-            return OTHER
-        self._pairs.add(pair)
-        return event
 
     def scrape(self) -> Iterable[Metric]:
         """A scrape wants to see everything that has happened."""
@@ -316,6 +309,15 @@ class Metrics:
 def amount_of(total: Counts, up: str, label: str, down: str) -> int:
     """A gauge from two counters: how many came minus how many went."""
     return total.get((up, label), 0) - total.get((down, label), 0)
+
+
+def _bounded(pairs: set[tuple[str, str]], label: str, value: str) -> str:
+    """The value for this label, or `other` when there are as many pairs as there may be."""
+    if (label, value) not in pairs:
+        if len(pairs) >= schema.MAX_PAIRS and value != OTHER:
+            return OTHER
+        pairs.add((label, value))
+    return value
 
 
 class NoMetrics:
