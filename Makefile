@@ -4,14 +4,14 @@
 # Another Python: `make test PYTHON=python3.13 VENV=.venv-3.13`.
 #
 # What is installed is the built wheel, not an editable checkout: it is what users get, and the
-# activation file, the demo application and the Grafana files are only in their places there.
+# activation file and the demo application are only in their places there.
 
 PYTHON ?= python3
 VENV ?= .venv
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
-SHIPPED := $(shell find src examples grafana -type f -not -path '*/__pycache__/*')
+SHIPPED := $(shell find src examples -type f -not -path '*/__pycache__/*')
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test soak matrix lint format bench bench-startup bench-leaks bench-public check lock lock-check clean

@@ -100,6 +100,8 @@ MAY: dict[str, frozenset[str]] = {
         # `review` only for what an earlier process could not push: it is in the store
         "outputs": "forks identity incidents intents review tally",
         "monitors": "incidents",
+        # what is made for Prometheus, Alertmanager and Grafana, of names alone
+        "grafana": "",
         # what joins them, and what begins it
         "runtime": "bindings breaker canaries classify declarations discovery drain facts factories"
         " forks hooks identity intents labels modules outputs payloads resources served sharing"
@@ -112,7 +114,7 @@ MAY: dict[str, frozenset[str]] = {
         "instrumentor": "__init__",  # the public calls, under the names OpenTelemetry calls
         # on top; nothing may import it but `python -m ws_audit`
         "tools": "incidents outputs review agent runtime classify declared factories facts"
-        " identity judge hooks modules signs transports",
+        " grafana identity judge hooks modules signs transports",
         "__main__": "tools",
     }.items()
 }

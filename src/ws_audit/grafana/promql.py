@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Selectors: which series of a metric a query asks for.
+
+Why it exists: every selector of every rule and panel can be told to look at some scrape jobs only,
+and none may be forgotten.
+
+It must never let a text end the string it stands in.
+"""
+
+from __future__ import annotations
+
+from textwrap import dedent, indent
+
+
+class Regex(str):
+    """A label's value that is matched as a regular expression, of the whole value."""
+
+    __slots__ = ()
+
+
+class Selectors:
+    """Called with a metric and label values, it is a selector; of the jobs in question only."""
+
+    def __init__(self, job: str | None = None) -> None:
+        """`job` is a regular expression (or Grafana's `$job`); without one, every job."""
+        self._job = job
+
+    def __call__(self, metric: str, /, **labels: str) -> str:
+        """`metric{job=~"...",label="value"}`; a value that is a `Regex` is matched as one."""
+        matchers = [] if self._job is None else [_matcher("job", Regex(self._job))]
+        matchers += [_matcher(label, value) for label, value in labels.items()]
+        return f"{metric}{{{','.join(matchers)}}}" if matchers else metric
+
+
+def _matcher(label: str, value: str) -> str:
+    operator = "=~" if isinstance(value, Regex) else "="
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'{label}{operator}"{escaped}"'
+
+
+def lines(text: str) -> str:
+    """A query written over several lines, without the margin it has in our source."""
+    return dedent(text).strip("\n")
+
+
+def inner(text: str, margin: int) -> str:
+    """A query to stand inside another: its further lines moved in to where its first one is."""
+    return indent(text, " " * margin).lstrip(" ")
