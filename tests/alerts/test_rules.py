@@ -9,6 +9,8 @@ from pathlib import Path
 
 from tests.requirements import require_binary
 from ws_audit import schema
+from ws_audit.grafana.alerts import alerts
+from ws_audit.grafana.prometheus import rules
 
 PROMETHEUS = Path(__file__).parents[2] / "grafana" / "prometheus"
 RULES = PROMETHEUS / "ws_audit.rules.yml"
@@ -34,6 +36,10 @@ def promtool(*arguments: str) -> str:
     said = done.stdout + done.stderr
     assert done.returncode == 0, said
     return said
+
+
+def test_the_committed_rules_are_what_is_made() -> None:
+    assert rules(alerts()) == RULES.read_text(encoding="utf-8")
 
 
 def test_rules_are_well_formed() -> None:
@@ -62,6 +68,6 @@ def test_every_severity_but_hygiene_is_watched() -> None:
 
 
 def test_what_to_type_comes_first_in_every_runbook() -> None:
-    runbooks = re.findall(r"runbook: >-\n\s+(.*)\n", RULES.read_text())
+    runbooks = re.findall(r"runbook: \|-\n\s+(.*)\n", RULES.read_text())
 
     assert runbooks == ["ws-audit review DIR"] * len(ALERTS)
