@@ -12,8 +12,8 @@ import runpy
 import sys
 from typing import Any
 
-import ws_audit.excuses
 import ws_audit.sink
+import ws_audit.verdict.excuses
 
 KEPT = {"payload": ("payload",), "argument": ("argument",), "binding": ()}
 EVENTS = {"binding": ("rebound_connection", "inbound_vs_connection")}
@@ -23,7 +23,7 @@ def main() -> None:
     """Run the module with a judge that sees less."""
     mode = sys.argv[1]
     sink: Any = ws_audit.sink
-    excuses: Any = ws_audit.excuses
+    excuses: Any = ws_audit.verdict.excuses
     judge = sink.judge
     event = sink.Sink._event  # noqa: SLF001  (the one place where they are told)
 

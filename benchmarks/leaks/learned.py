@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ws_audit.settings import load
+from ws_audit.configuration.settings import load
 
 from .freeze import content_hash
 from .results import agent_hash, read

@@ -20,15 +20,17 @@ from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from . import bootstrap, discovery, settings, transports
-from .classify import Refused, Target, classes_of, classify
-from .control import Control
-from .declared import Declared
-from .factories import factories_of
-from .forks import imports
-from .modules import is_installed, name_of, origin_of
-from .proof import Proof
-from .signs import is_realtime
+from . import bootstrap, transports
+from .classes import discovery
+from .classes.classify import Refused, Target, classes_of, classify
+from .classes.declared import Declared
+from .classes.factories import factories_of
+from .classes.signs import is_realtime
+from .configuration import settings
+from .process.control import Control
+from .process.forks import imports
+from .process.modules import is_installed, name_of, origin_of
+from .process.proof import Proof
 
 if TYPE_CHECKING:
     from .facts.state import State

@@ -41,7 +41,7 @@ _DYNLOAD = os.sep + "lib-dynload" + os.sep
 # modules are told by their names alone.
 _STANDARD = os.path.dirname(getattr(os, "__file__", ""))
 _STANDARD = _STANDARD + os.sep if os.path.isdir(_STANDARD) else ""
-_WITNESS = "ws_audit.witness"
+_WITNESS = "ws_audit.process.witness"
 
 
 def start() -> None:
@@ -221,9 +221,9 @@ def sees() -> bool:
     """Whether a module that is imported now is seen: tried, with one of our own."""
     sys.modules.pop(_WITNESS, None)
     # The statement, not `import_module`: some replace `builtins.__import__`.
-    import ws_audit.witness
+    import ws_audit.process.witness
 
-    return ws_audit.witness.seen
+    return ws_audit.process.witness.seen
 
 
 def failed(fault: BaseException) -> None:

@@ -12,20 +12,20 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from .addressing import Addressing
-from .excuses import Doubts, Excuses, Tenants
+from .configuration.policy_tables import ARGUMENT, FRAMEWORKS
 from .hooks.asking import Asking
-from .outsiders import Outsiders
-from .payloads import Places
-from .policy import Policies, until_ns
-from .policy_tables import ARGUMENT, FRAMEWORKS
+from .messages.payloads import Places
+from .verdict.addressing import Addressing
+from .verdict.excuses import Doubts, Excuses, Tenants
+from .verdict.outsiders import Outsiders
+from .verdict.policy import Policies, until_ns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .excuses import Inside
-    from .settings import Settings
+    from .configuration.settings import Settings
     from .tally import Tally
+    from .verdict.excuses import Inside
 
 
 class Declarations:

@@ -15,7 +15,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from . import disable, enable
-from .settings import enabled
+from .configuration.settings import enabled
 
 if TYPE_CHECKING:
     from collections.abc import Collection

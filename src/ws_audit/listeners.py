@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from .identity import Cell
-    from .intents import Frame
+    from .messages.intents import Frame
     from .model import Delivery, Evidence, Verdict
+    from .principals.identity import Cell
 
 
 class Clues(Protocol):

@@ -17,17 +17,19 @@ import time
 from types import ModuleType
 from typing import TYPE_CHECKING, Final
 
-from . import canaries, discovery
-from .bindings import Bindings
-from .breaker import Breaker
-from .classify import Method, Target, event_names
+from .classes import discovery
+from .classes.classify import Method, Target, event_names
 from .declarations import Declarations
 from .drain import Drain, ending
+from .evidence import canaries
+from .evidence.bindings import Bindings
+from .evidence.resources import Resources
+from .evidence.served import observers
+from .evidence.witnesses import Witnesses
 from .facts.clues import Clues
 from .facts.learner import Learner
 from .facts.names import Names
 from .facts.unjudged import Unjudged
-from .forks import Undivided
 from .hooks.calls import CONNECTS, SENDS, SendHook
 from .hooks.factories import FactoryHook
 from .hooks.guard import FILES, Rewrite
@@ -35,32 +37,31 @@ from .hooks.install import Installer
 from .hooks.instances import Created, CreateHook, owner_of
 from .hooks.meter import Meter
 from .hooks.terms import Application, Hook, Switch
-from .identity import describe, principal
-from .intents import Intents
 from .labels import Events, Managers
+from .messages.intents import Intents
+from .messages.payloads import Reader
+from .messages.sites import application_site
+from .messages.tables import Instances
 from .model import CREATE, FACTORY, Creation
-from .modules import is_installed, is_standard, name_of
-from .payloads import Reader
-from .resources import Resources
-from .served import observers
+from .principals.identity import describe, principal
+from .process.breaker import Breaker
+from .process.forks import Undivided
+from .process.modules import is_installed, is_standard, name_of
 from .sharing.graph import Reader as GraphReader
 from .sharing.search import Search
 from .sink import Sink
-from .sites import application_site
-from .tables import Instances
 from .tally import Tally
 from .transports.asgi import wrap
-from .witnesses import Witnesses
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FunctionType
 
-    from .factories import Factory
+    from .classes.factories import Factory
+    from .configuration.settings import Settings
     from .facts.state import State
     from .model import Evidence
     from .outputs.assembly import Outputs
-    from .settings import Settings
 
 
 NAMES_NS: Final = 200_000  # a slice of reading which names stand in the application's code

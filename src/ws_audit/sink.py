@@ -15,11 +15,9 @@ from itertools import count
 from time import time_ns
 from typing import TYPE_CHECKING, Any, Final
 
-from . import behalf
-from .excuses import Doubts, Told
-from .identity import DIFFERENT, Cell, Handles, agree
-from .intents import outcome_of
-from .judge import MATCHED, judge
+from .evidence.witnesses import Witnesses, collect, gather
+from .messages import behalf
+from .messages.intents import outcome_of
 from .model import (
     ACCEPT,
     BROADCAST,
@@ -47,19 +45,21 @@ from .model import (
     Verdict,
 )
 from .naming import RECIPIENTS
-from .people import People
+from .principals.identity import DIFFERENT, Cell, Handles, agree
+from .principals.people import People
 from .schema import BLOCKABLE
-from .witnesses import Witnesses, collect, gather
+from .verdict.excuses import Doubts, Told
+from .verdict.judge import MATCHED, judge
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .bindings import Bindings
-    from .intents import Frame, Intents
+    from .evidence.bindings import Bindings
     from .labels import Events
     from .listeners import Clues, Learner, Violations
+    from .messages.intents import Frame, Intents
+    from .messages.payloads import Reader
     from .model import Resource
-    from .payloads import Reader
     from .tally import Tally
 
 _INTERNAL: Final = Verdict(UNATTRIBUTED, INTERNAL_ERROR)

@@ -18,8 +18,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from ws_audit.classify import Target, classes_of, classify
-from ws_audit.signs import is_realtime
+from ws_audit.classes.classify import Target, classes_of, classify
+from ws_audit.classes.signs import is_realtime
 
 MODULES = Path(__file__).parent / "modules"
 DIGEST = "a3fbf30dfffe5503"

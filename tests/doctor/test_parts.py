@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import tomli
 
-from ws_audit import settings
+from ws_audit.configuration import settings
 from ws_audit.facts.names import Names
 from ws_audit.facts.state import INTERVAL_NS, State
 from ws_audit.facts.unjudged import Unjudged

@@ -17,13 +17,21 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from ws_audit.classify import Method, Refused, Target, classify, method_kind, parameters, signature
+from ws_audit.classes.classify import (
+    Method,
+    Refused,
+    Target,
+    classify,
+    method_kind,
+    parameters,
+    signature,
+)
+from ws_audit.configuration.settings import Settings
 from ws_audit.facts.state import State
-from ws_audit.identity import CELL_KEY, Cell
 from ws_audit.model import CREATE, Call, Creation, Delivery
 from ws_audit.outputs.metrics import Metrics
+from ws_audit.principals.identity import CELL_KEY, Cell
 from ws_audit.runtime import Runtime
-from ws_audit.settings import Settings
 
 Handler = Callable[["Socket"], Awaitable[None]]
 

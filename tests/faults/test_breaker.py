@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.faults.harness import Agent, Socket, agent
-from ws_audit.breaker import Breaker, cpus
 from ws_audit.drain import Drain
 from ws_audit.hooks.calls import SendHook
 from ws_audit.hooks.guard import FILES
 from ws_audit.hooks.meter import EVERY, EXACT, Meter
-from ws_audit.payloads import Reader
+from ws_audit.messages.payloads import Reader
+from ws_audit.process.breaker import Breaker, cpus
 from ws_audit.tally import Tally
 from ws_audit.transports.asgi import Connection
 

@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.faults.harness import Agent, Socket, agent, told
-from ws_audit.addresses import addressee
-from ws_audit.intents import Frame, Intent
+from ws_audit.configuration.policy_tables import PolicyTable
+from ws_audit.messages.intents import Frame, Intent
+from ws_audit.messages.sites import caller
+from ws_audit.messages.tables import PendingPayloads
 from ws_audit.model import CALL, OK, SEND, STRONG, UNDELIVERED, Evidence, Principal
-from ws_audit.policy_tables import PolicyTable
-from ws_audit.sites import caller
-from ws_audit.tables import PendingPayloads
+from ws_audit.principals.addresses import addressee
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator

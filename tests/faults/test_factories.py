@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.faults.harness import Agent, agent
-from ws_audit.discovery import local_classes
-from ws_audit.factories import factories_of
+from ws_audit.classes.discovery import local_classes
+from ws_audit.classes.factories import factories_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator

@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.faults.harness import Agent, Socket, agent
-from ws_audit import bindings, identity, intents, payloads, sink
+from ws_audit import sink
+from ws_audit.evidence import bindings
 from ws_audit.hooks import calls, instances
 from ws_audit.hooks.calls import BindHook, ReceiveHook, SendHook, UnbindHook
 from ws_audit.hooks.instances import Created, CreateHook
 from ws_audit.labels import Events, Managers
-from ws_audit.tables import Instances, PendingPayloads
+from ws_audit.messages import intents, payloads
+from ws_audit.messages.tables import Instances, PendingPayloads
+from ws_audit.principals import identity
 from ws_audit.transports import asgi
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from tests.faults.harness import Agent
 from tests.faults.test_injection import FRAMES, BrokenError, Hub, bare, breaks, watched
-from ws_audit.identity import Hasher
+from ws_audit.configuration.settings import Address
 from ws_audit.incidents import Incidents
 from ws_audit.outputs import assembly, endpoint, export, lines, segments, violations
 from ws_audit.outputs.coverage import Coverage
@@ -23,8 +23,8 @@ from ws_audit.outputs.neighbours import Neighbours
 from ws_audit.outputs.spans import SpanMaker
 from ws_audit.outputs.store import Store
 from ws_audit.outputs.violations import Violations
+from ws_audit.principals.identity import Hasher
 from ws_audit.review.read import review
-from ws_audit.settings import Address
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

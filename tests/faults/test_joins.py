@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.faults.harness import Agent, Socket, agent
+from ws_audit.messages.tables import PendingPayloads
 from ws_audit.model import OK, UNDELIVERED
-from ws_audit.tables import PendingPayloads
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator

@@ -210,7 +210,7 @@ def test_a_part_is_no_result_to_publish(monkeypatch: pytest.MonkeyPatch) -> None
 # --- modes -------------------------------------------------------------------------------
 
 JUDGED = """
-import ws_audit.sink, ws_audit.excuses
+import ws_audit.sink, ws_audit.verdict.excuses
 from ws_audit.model import Evidence, Principal
 def said(name, user):
     return Evidence(name, Principal(None, user, "id", "int"), "call", "", "strong")
@@ -222,7 +222,8 @@ for rule in ("rebound_connection", "shared_instance"):
         ws_audit.sink.Sink._event(None, rule, "hygiene", None, "")
     except AttributeError:
         print(rule)
-print([judge(whole, "send", "").rule for judge in (ws_audit.sink.judge, ws_audit.excuses.judge)])
+judges = ws_audit.sink.judge, ws_audit.verdict.excuses.judge
+print([judge(whole, "send", "").rule for judge in judges])
 """
 
 

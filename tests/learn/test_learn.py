@@ -12,7 +12,7 @@ import pytest
 
 from tests.doctor.stage import Ended, tool
 from tests.learn.stage import PEOPLE, run, verdicts
-from ws_audit import settings
+from ws_audit.configuration import settings
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ws_audit import settings
+from ws_audit.configuration import settings
 from ws_audit.tools.learn_proposal import Proposal, propose
 from ws_audit.tools.learn_toml import write
 

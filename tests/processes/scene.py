@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.real.world import claimed, review, surroundings
-from ws_audit.identity import Hasher, principal
+from ws_audit.principals.identity import Hasher, principal
 
 APPS = Path(__file__).parent / "apps"
 KEY = "processes"

@@ -349,7 +349,7 @@ import builtins
 real = builtins.__import__
 
 def refusing(name, *words, **more):
-    if name == "ws_audit.witness":
+    if name == "ws_audit.process.witness":
         raise ImportError("not in my process")
     return real(name, *words, **more)
 
@@ -371,7 +371,7 @@ def test_under_pytest_both_hooks_do_their_work(hub: Environment) -> None:
     assert "not seen" not in ended.err
 
 
-@pytest.mark.parametrize("needed", ["ws_audit.witness", "opentelemetry.sdk"])
+@pytest.mark.parametrize("needed", ["ws_audit.process.witness", "opentelemetry.sdk"])
 def test_serving_does_not_deadlock_with_an_import_under_way(hub: Environment, needed: str) -> None:
     hub.write(slow=SLOW)
     ended = hub.audited(f"NEEDED = {needed!r}\n" + COMMON + ENTANGLED)

@@ -148,7 +148,7 @@ def test_an_application_without_managers_costs_the_settings_only(
     found = modules(app, IMPORT_AN_APPLICATION, WS_AUDIT_ENABLED="1")
     more = found - without[IMPORT_AN_APPLICATION]
 
-    assert "ws_audit.settings" in more
+    assert "ws_audit.configuration.settings" in more
     assert "ws_audit.runtime" not in more
     allowed = {"ws_audit", "tomli"} if sys.version_info < (3, 11) else {"ws_audit"}
     assert {name.partition(".")[0] for name in ours(more)} == allowed

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from socketio import packet
 
 from tests.faults.harness import Agent, Socket, agent
-from ws_audit.addresses import user_of
-from ws_audit.identity import CELL_KEY, Cell, Handle, evidence_of
+from ws_audit.principals.addresses import user_of
+from ws_audit.principals.identity import CELL_KEY, Cell, Handle, evidence_of
 from ws_audit.transports import channels as channels_transport
 from ws_audit.transports.socketio_clients import Client
 from ws_audit.transports.socketio_packets import Packets

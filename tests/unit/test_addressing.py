@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.faults.harness import Agent, Socket, agent
-from ws_audit import behalf
-from ws_audit.addressing import Addressing, Beside
-from ws_audit.identity import CELL_KEY
+from ws_audit.messages import behalf
 from ws_audit.model import CONTENT, STRONG, Evidence, Principal
+from ws_audit.principals.identity import CELL_KEY
+from ws_audit.verdict.addressing import Addressing, Beside
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator

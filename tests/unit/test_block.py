@@ -12,8 +12,8 @@ import pytest
 
 import ws_audit
 from tests.faults.harness import Agent, Socket, Written, agent
+from ws_audit.configuration.policy_tables import PolicyTable
 from ws_audit.model import REFUSED, Delivery
-from ws_audit.policy_tables import PolicyTable
 
 MINE, THEIRS = '{"user_id": "alice"}', '{"user_id": "bob"}'
 

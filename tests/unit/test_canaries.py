@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ws_audit.canaries import Canaries
-from ws_audit.identity import principal
+from ws_audit.evidence.canaries import Canaries
 from ws_audit.model import ACCEPT, STRONG, WEAK, Evidence, Principal
+from ws_audit.principals.identity import principal
 
 ONE, TWO = "cnry_9f1c0a7be24d5e68", "cnry_03bd6614ca70ff91"
 TOKENS = {"canary-1": ONE, "canary-2": TWO}

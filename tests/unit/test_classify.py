@@ -13,13 +13,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ws_audit.classify import Refused, Target, classes_of, classify, event_names, method_kind
+from ws_audit.classes.classify import (
+    Refused,
+    Target,
+    classes_of,
+    classify,
+    event_names,
+    method_kind,
+)
+from ws_audit.classes.refusals import DOUBLE, INTERFACE, NO_CONNECT, NO_SEND, NOT_REALTIME, VALUE
+from ws_audit.classes.signs import is_realtime
 from ws_audit.model import BIND, BROADCAST, CREATE, RECEIVE, SEND, UNBIND
-from ws_audit.refusals import DOUBLE, INTERFACE, NO_CONNECT, NO_SEND, NOT_REALTIME, VALUE
-from ws_audit.signs import is_realtime
 
 if TYPE_CHECKING:
-    from ws_audit.classify import Method
+    from ws_audit.classes.classify import Method
 
 PLAIN = ""
 FASTAPI = "from fastapi import FastAPI, WebSocket, Depends\n"

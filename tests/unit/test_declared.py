@@ -11,12 +11,12 @@ import pytest
 
 from tests.faults.harness import Agent, Socket, agent, module_of, told
 from tests.unit import suspicious
+from ws_audit.configuration.policy_tables import PolicyTable
 from ws_audit.hooks.guard import asked
-from ws_audit.judge import judge
+from ws_audit.messages.payloads import Places
 from ws_audit.model import EXCUSED, MATCH, Delivery
-from ws_audit.payloads import Places
-from ws_audit.policy import Policies, as_recorded
-from ws_audit.policy_tables import PolicyTable
+from ws_audit.verdict.judge import judge
+from ws_audit.verdict.policy import Policies, as_recorded
 
 if TYPE_CHECKING:
     from collections.abc import Callable

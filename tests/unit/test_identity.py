@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from tests.unit import suspicious
 from ws_audit import naming
-from ws_audit.identity import (
+from ws_audit.model import ACCEPT, STRONG, WEAK, Evidence, Principal
+from ws_audit.principals.identity import (
     CELL_KEY,
     DIFFERENT,
     INCOMPARABLE,
@@ -36,7 +37,6 @@ from ws_audit.identity import (
     peek,
     principal,
 )
-from ws_audit.model import ACCEPT, STRONG, WEAK, Evidence, Principal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

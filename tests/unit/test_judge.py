@@ -9,8 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ws_audit.identity import DIFFERENT, SAME, agree, principal
-from ws_audit.judge import judge
 from ws_audit.model import (
     ACCEPT,
     BROADCAST,
@@ -34,7 +32,9 @@ from ws_audit.model import (
     Principal,
     Verdict,
 )
+from ws_audit.principals.identity import DIFFERENT, SAME, agree, principal
 from ws_audit.schema import PERMITTED, REASONS
+from ws_audit.verdict.judge import judge
 
 
 def who(user: object, kind: str = "id", tenant: str | None = None) -> Principal:

@@ -12,8 +12,8 @@ from benchmarks.leaks import people
 from benchmarks.leaks.case import Swap
 from benchmarks.leaks.score import _hashes, bound, score, truth
 from benchmarks.leaks.world import HASH_KEY, Played
-from ws_audit.identity import Hasher
 from ws_audit.model import Principal
+from ws_audit.principals.identity import Hasher
 
 if TYPE_CHECKING:
     from pathlib import Path

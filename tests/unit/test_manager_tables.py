@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ws_audit import agent as agents
-from ws_audit.classify import Refused, classify
-from ws_audit.declared import Declared
-from ws_audit.manager_tables import KINDS, ManagerTable
+from ws_audit.classes.classify import Refused, classify
+from ws_audit.classes.declared import Declared
+from ws_audit.configuration.manager_tables import KINDS, ManagerTable
+from ws_audit.configuration.settings import Settings, load
 from ws_audit.model import BIND, BROADCAST, CREATE, SEND, UNBIND
-from ws_audit.settings import Settings, load
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ws_audit.classify import Method, Target
+    from ws_audit.classes.classify import Method, Target
 
 # --- reading them --------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.faults.harness import Socket, agent, module_of
-from ws_audit.policy_tables import PolicyTable
+from ws_audit.configuration.policy_tables import PolicyTable
 
 if TYPE_CHECKING:
     from ws_audit.model import Delivery

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit import suspicious
+from ws_audit.messages.payloads import Reader, Reading
 from ws_audit.model import CONTENT, LIMIT, OPAQUE, STRONG, UNREADABLE
-from ws_audit.payloads import Reader, Reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -367,7 +367,8 @@ def test_a_message_cut_short_gives_no_evidence(message: dict[str, Any], cut: int
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ws_audit import identity, payloads
+    from ws_audit.messages import payloads
+    from ws_audit.principals import identity
 
     monkeypatch.setattr(payloads, "_KNOWN", 50)
     monkeypatch.setattr(identity, "_CANONICAL_ENTRIES", 50)

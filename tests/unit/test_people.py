@@ -11,10 +11,10 @@ import pytest
 
 from tests.faults.harness import Agent, Socket, agent, module_of
 from tests.unit.test_judge import argument, canary, instance, payload, resource, told, who
-from ws_audit.identity import SAME, Cell, agree, principal
-from ws_audit.judge import MATCHED, judge
 from ws_audit.model import ACCEPT, MATCH, SEND, STRONG, WEAK, Evidence, Principal
-from ws_audit.people import LATELY_NS, People
+from ws_audit.principals.identity import SAME, Cell, agree, principal
+from ws_audit.principals.people import LATELY_NS, People
+from ws_audit.verdict.judge import MATCHED, judge
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -12,9 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.test_judge import argument, connection, instance, payload, told
-from ws_audit.excuses import Members
-from ws_audit.identity import DIFFERENT, SAME, agree, principal
-from ws_audit.judge import judge
+from ws_audit.configuration.policy_tables import PolicyTable
 from ws_audit.model import (
     BROADCAST,
     CALL,
@@ -33,8 +31,10 @@ from ws_audit.model import (
     Principal,
     Verdict,
 )
-from ws_audit.policy import EXCUSES, Policies, as_recorded, until_ns
-from ws_audit.policy_tables import PolicyTable
+from ws_audit.principals.identity import DIFFERENT, SAME, agree, principal
+from ws_audit.verdict.excuses import Members
+from ws_audit.verdict.judge import judge
+from ws_audit.verdict.policy import EXCUSES, Policies, as_recorded, until_ns
 
 A, B, C = "alice", "bob", "carol"
 PRESENCE = PolicyTable(1, "broadcast", "x", events=("presence.*", "joined"))

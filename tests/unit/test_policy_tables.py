@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.requirements import CONTRACT
-from ws_audit.policy_tables import KINDS, PolicyTable
+from ws_audit.configuration.policy_tables import KINDS, PolicyTable
+from ws_audit.configuration.settings import load
 from ws_audit.schema import POLICIES
-from ws_audit.settings import load
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,7 +7,8 @@ from itertools import count
 
 import pytest
 
-from ws_audit.identity import Cell, principal
+from ws_audit.evidence.resources import CLAIMS, Resources, Said
+from ws_audit.messages.payloads import named
 from ws_audit.model import (
     ACCEPT,
     CALL,
@@ -18,8 +19,7 @@ from ws_audit.model import (
     Evidence,
     Resource,
 )
-from ws_audit.payloads import named
-from ws_audit.resources import CLAIMS, Resources, Said
+from ws_audit.principals.identity import Cell, principal
 
 ANN, BOB, EVE, DAN, FAY = "ann", "bob", "eve", "dan", "fay"
 RUN = Resource(("run", "r-17"), "run_id", joint=False)

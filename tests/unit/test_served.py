@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
-from ws_audit import behalf
-from ws_audit.identity import Cell, principal
-from ws_audit.judge import judge
+from ws_audit.configuration.policy_tables import PolicyTable
+from ws_audit.evidence.resources import Resources, Said
+from ws_audit.evidence.served import COMMON, REPORTS, observers
+from ws_audit.messages import behalf
+from ws_audit.messages.payloads import named
 from ws_audit.model import (
     ACCEPT,
     BROADCAST,
@@ -26,10 +28,8 @@ from ws_audit.model import (
     Resource,
     Verdict,
 )
-from ws_audit.payloads import named
-from ws_audit.policy_tables import PolicyTable
-from ws_audit.resources import Resources, Said
-from ws_audit.served import COMMON, REPORTS, observers
+from ws_audit.principals.identity import Cell, principal
+from ws_audit.verdict.judge import judge
 
 ANN, BOB, EVE, DAN = "ann", "bob", "eve", "dan"
 ORDER = Resource(("order_id", "7"), "order_id", joint=False)

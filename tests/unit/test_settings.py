@@ -16,9 +16,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.requirements import CONTRACT
-from ws_audit.manager_tables import ManagerTable
-from ws_audit.policy_tables import PolicyTable
-from ws_audit.settings import _KEYS, _LATER, _VARIABLES, Address, Settings, enabled, load
+from ws_audit.configuration.manager_tables import ManagerTable
+from ws_audit.configuration.policy_tables import PolicyTable
+from ws_audit.configuration.settings import (
+    _KEYS,
+    _LATER,
+    _VARIABLES,
+    Address,
+    Settings,
+    enabled,
+    load,
+)
 
 REPOSITORY = Path(__file__).parents[2]
 EXAMPLE = CONTRACT / "ws-audit.example.toml"
@@ -612,7 +620,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli
 before = set(sys.modules)
-from ws_audit.settings import load
+from ws_audit.configuration.settings import load
 settings, problems = load({"WS_AUDIT_TRACE_DIR": "t"}, sys.argv[2])
 assert settings.include == ("app.*",), problems
 assert settings.takes("app", False)
@@ -651,7 +659,7 @@ def interpreters() -> dict[str, str]:
 PYTHONS = interpreters()
 
 
-OURS = ("settings", "wording", "manager_tables", "policy_tables", "canary_tokens", "schema")
+OURS = ("settings", "wording", "manager_tables", "policy_tables", "canary_tokens")
 
 
 # Not a skip for each absent version: a machine with one Python is complete, and CI has them all.
@@ -670,6 +678,7 @@ def test_imports_nothing_that_changes_an_application(version: str, tmp_path: Pat
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     added, loaded = json.loads(run.stdout)
-    ours = {f"ws_audit.{name}" for name in OURS}
-    assert set(added) <= {"ws_audit", "__future__", *ours}
+    ours = {f"ws_audit.configuration.{name}" for name in OURS}
+    words = {"ws_audit", "ws_audit.schema", "ws_audit.configuration"}
+    assert set(added) <= {"__future__", *words, *ours}
     assert not set(loaded) & set(FORBIDDEN)

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ws_audit import naming
-from ws_audit.classify import Refused, Target, classify
+from ws_audit.classes.classify import Refused, Target, classify
+from ws_audit.classes.refusals import DOUBLE, ITS_A_CLIENT, NO_CONNECT, NO_SEND, NOT_REALTIME, OTHER
+from ws_audit.classes.signs import is_realtime
 from ws_audit.model import BIND, BROADCAST, RECEIVE, SEND
-from ws_audit.refusals import DOUBLE, ITS_A_CLIENT, NO_CONNECT, NO_SEND, NOT_REALTIME, OTHER
-from ws_audit.signs import is_realtime
 
 if TYPE_CHECKING:
-    from ws_audit.classify import Method
+    from ws_audit.classes.classify import Method
 
 WEBSOCKET = "from fastapi import WebSocket\n"
 FASTAPI = "from fastapi import APIRouter, Depends, HTTPException\n"

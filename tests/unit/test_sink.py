@@ -17,8 +17,8 @@ from fastapi.testclient import TestClient
 import ws_audit
 from tests.faults.harness import Agent, Socket, agent
 from tests.unit import suspicious
-from ws_audit.identity import DIFFERENT, INCOMPARABLE, compare, principal
 from ws_audit.model import ACCEPT, MATCH, STRONG, UNATTRIBUTED, VIOLATION, WEAK, Evidence
+from ws_audit.principals.identity import DIFFERENT, INCOMPARABLE, compare, principal
 from ws_audit.schema import REASONS
 
 if TYPE_CHECKING:

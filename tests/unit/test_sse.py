@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 import ws_audit
 from tests.faults.harness import Agent, agent, told
-from ws_audit.identity import CELL_KEY
 from ws_audit.model import LIMIT
+from ws_audit.principals.identity import CELL_KEY
 from ws_audit.transports.sse import Events
 
 if TYPE_CHECKING:

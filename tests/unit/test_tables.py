@@ -9,11 +9,11 @@ import threading
 
 import pytest
 
-from ws_audit.identity import principal
-from ws_audit.intents import Intent, Intents
+from ws_audit.messages.intents import Intent, Intents
+from ws_audit.messages.sites import caller
+from ws_audit.messages.tables import KNOWN, NEW, Instances
 from ws_audit.model import CONSTRUCT, OK, SEND, STRONG, Call, Evidence
-from ws_audit.sites import caller
-from ws_audit.tables import KNOWN, NEW, Instances
+from ws_audit.principals.identity import principal
 from ws_audit.tally import Tally
 
 

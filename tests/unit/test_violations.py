@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
-from ws_audit.identity import Hasher, principal
 from ws_audit.model import (
     ACCEPT,
     CALL,
@@ -28,6 +27,7 @@ from ws_audit.model import (
 from ws_audit.outputs.export import Export
 from ws_audit.outputs.spans import SpanMaker
 from ws_audit.outputs.violations import Violations
+from ws_audit.principals.identity import Hasher, principal
 from ws_audit.tally import Tally
 
 if TYPE_CHECKING:

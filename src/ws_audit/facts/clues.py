@@ -15,15 +15,24 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 from ws_audit import naming
-from ws_audit.identity import CELL_KEY, SAME, agree, compare, describe, fields_of, is_a, principal
 from ws_audit.model import INCOMPARABLE, LIMIT, NO_PRINCIPAL, NONE, OTHER
+from ws_audit.principals.identity import (
+    CELL_KEY,
+    SAME,
+    agree,
+    compare,
+    describe,
+    fields_of,
+    is_a,
+    principal,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from ws_audit.identity import Cell
-    from ws_audit.intents import Frame
+    from ws_audit.messages.intents import Frame
     from ws_audit.model import Evidence, Principal
+    from ws_audit.principals.identity import Cell
 
 Kind = tuple[str, str, str, str]  # manager, function, event, reason
 Place = tuple[str, str]  # "field", "scope", "dependency" or "parameter"; then its path

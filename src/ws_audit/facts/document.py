@@ -19,18 +19,18 @@ from time import time_ns
 from typing import TYPE_CHECKING, Any, Final
 
 from ws_audit import __version__
-from ws_audit.classify import given
-from ws_audit.identity import is_a, peek
+from ws_audit.classes.classify import given
+from ws_audit.classes.signs import plain_function
+from ws_audit.configuration.wording import SECRET
 from ws_audit.model import UNATTRIBUTED
-from ws_audit.signs import plain_function
-from ws_audit.wording import SECRET
+from ws_audit.principals.identity import is_a, peek
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ws_audit.classify import Method, Target
+    from ws_audit.classes.classify import Method, Target
+    from ws_audit.configuration.settings import Settings
     from ws_audit.runtime import Runtime
-    from ws_audit.settings import Settings
 
 SCHEMA: Final = 1
 CLASSES: Final = 200

@@ -14,15 +14,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from ws_audit import naming
-from ws_audit.identity import SAME, agree, peek
 from ws_audit.model import BROADCAST, NONE, OTHER, UNATTRIBUTED, VIOLATION
+from ws_audit.principals.identity import SAME, agree, peek
 
 from .clues import below, message_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ws_audit.intents import Frame
+    from ws_audit.messages.intents import Frame
     from ws_audit.model import Evidence, Principal, Verdict
 
 _EVENTS: Final = 300

@@ -15,8 +15,8 @@ from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 from ws_audit import naming
-from ws_audit.classify import classes_of, undecorated
-from ws_audit.forks import Undivided
+from ws_audit.classes.classify import classes_of, undecorated
+from ws_audit.process.forks import Undivided
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

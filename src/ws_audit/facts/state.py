@@ -16,7 +16,7 @@ import re
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from ws_audit.forks import Undivided
+from ws_audit.process.forks import Undivided
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

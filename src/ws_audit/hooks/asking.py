@@ -18,9 +18,9 @@ from inspect import iscoroutinefunction
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final
 
-from ws_audit.excuses import Members
-from ws_audit.identity import describe, evidence_of, principal
-from ws_audit.modules import name_of
+from ws_audit.principals.identity import describe, evidence_of, principal
+from ws_audit.process.modules import name_of
+from ws_audit.verdict.excuses import Members
 
 from .guard import asked
 from .person import Person

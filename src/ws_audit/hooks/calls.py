@@ -14,10 +14,10 @@ from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from ws_audit import naming
-from ws_audit.addresses import addressee
-from ws_audit.classify import undecorated
-from ws_audit.excuses import atom
-from ws_audit.identity import MANAGER, current_request, describe
+from ws_audit.classes.classify import undecorated
+from ws_audit.classes.signs import words
+from ws_audit.messages.payloads import named as resource_named
+from ws_audit.messages.sites import caller, site_text
 from ws_audit.model import (
     ACCEPT,
     BIND,
@@ -32,19 +32,19 @@ from ws_audit.model import (
     Evidence,
     Principal,
 )
-from ws_audit.payloads import named as resource_named
-from ws_audit.signs import words
-from ws_audit.sites import caller, site_text
+from ws_audit.principals.addresses import addressee
+from ws_audit.principals.identity import MANAGER, current_request, describe
+from ws_audit.verdict.excuses import atom
 
 if TYPE_CHECKING:
     from types import FunctionType
 
-    from ws_audit.addresses import Known
-    from ws_audit.classify import Method
-    from ws_audit.intents import Frame, Intents
+    from ws_audit.classes.classify import Method
     from ws_audit.labels import Events
+    from ws_audit.messages.intents import Frame, Intents
+    from ws_audit.messages.payloads import Reader
     from ws_audit.model import Resource
-    from ws_audit.payloads import Reader
+    from ws_audit.principals.addresses import Known
     from ws_audit.sink import Sink
 
     from .instances import Receiver

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from ws_audit.classify import undecorated
-from ws_audit.identity import DIFFERENT, agree
+from ws_audit.classes.classify import undecorated
+from ws_audit.messages.sites import Site, caller, site_text
 from ws_audit.model import CALL, NONE, Evidence
-from ws_audit.sites import Site, caller, site_text
+from ws_audit.principals.identity import DIFFERENT, agree
 
 from .instances import owner_among
 

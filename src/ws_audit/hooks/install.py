@@ -24,7 +24,7 @@ from .guard import Rewrite, around, rewriting, wrappable
 from .terms import Failed, Hook, Switch
 
 if TYPE_CHECKING:
-    from ws_audit.classify import Method, Target
+    from ws_audit.classes.classify import Method, Target
 
 # (class, function, what the method means, whether it is called without an instance) -> hook
 MakeHook = Callable[[type, FunctionType, "Method", bool], Hook]

@@ -15,15 +15,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ws_audit import naming
-from ws_audit.identity import DIFFERENT, agree, describe, peek
+from ws_audit.messages.sites import Site, caller, site_text
+from ws_audit.messages.tables import KNOWN, NEW, UNFOLLOWED, Instance, Instances
 from ws_audit.model import CONSTRUCT, NONE, RECORD_VERSION, STRONG, Creation, Evidence, Principal
-from ws_audit.sites import Site, caller, site_text
-from ws_audit.tables import KNOWN, NEW, UNFOLLOWED, Instance, Instances
+from ws_audit.principals.identity import DIFFERENT, agree, describe, peek
 
 if TYPE_CHECKING:
     from types import FunctionType
 
-    from ws_audit.classify import Method
+    from ws_audit.classes.classify import Method
     from ws_audit.tally import Tally
 
 Parent = Callable[[], tuple[int, int, bool]]

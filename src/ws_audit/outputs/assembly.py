@@ -21,10 +21,10 @@ from opentelemetry.sdk.resources import Resource
 from prometheus_client import CollectorRegistry
 
 from ws_audit import __version__, schema
-from ws_audit.forks import imports
-from ws_audit.identity import Hasher
-from ws_audit.intents import getrandbits
+from ws_audit.messages.intents import getrandbits
 from ws_audit.model import Span
+from ws_audit.principals.identity import Hasher
+from ws_audit.process.forks import imports
 
 from . import events, export, multiprocess
 from .coverage import Coverage
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 
     from opentelemetry.sdk.trace import sampling
 
+    from ws_audit.configuration.settings import Settings
     from ws_audit.runtime import Runtime
-    from ws_audit.settings import Settings
 
 
 class Outputs:

@@ -12,9 +12,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from ws_audit import schema
-from ws_audit.forks import Undivided
-from ws_audit.intents import getrandbits
+from ws_audit.messages.intents import getrandbits
 from ws_audit.model import EXCUSED, UNATTRIBUTED, Span
+from ws_audit.process.forks import Undivided
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,8 +13,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ws_audit import schema
-from ws_audit.forks import imports
 from ws_audit.model import CONFIRMED, PROBABLE
+from ws_audit.process.forks import imports
 
 from .export import protocol
 from .violations import summary

@@ -23,9 +23,9 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 from ws_audit import schema
-from ws_audit.forks import imports
-from ws_audit.intents import getrandbits, send_ids
+from ws_audit.messages.intents import getrandbits, send_ids
 from ws_audit.model import Call, Creation, Span
+from ws_audit.process.forks import imports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

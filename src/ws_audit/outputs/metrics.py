@@ -19,8 +19,8 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 from prometheus_client.registry import Collector
 
 from ws_audit import schema
-from ws_audit.forks import Undivided
 from ws_audit.model import NONE, OTHER, VIOLATION, Call
+from ws_audit.process.forks import Undivided
 
 from . import multiprocess
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from ws_audit.intents import send_ids
+from ws_audit.messages.intents import send_ids
 from ws_audit.model import VIOLATION, Call, Delivery
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from ws_audit.forks import imports
+from ws_audit.process.forks import imports
 
 if TYPE_CHECKING:
     from collections.abc import Callable

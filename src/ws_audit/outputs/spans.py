@@ -17,7 +17,7 @@ from ws_audit import schema
 from ws_audit.model import NONE, VIOLATION, Call, Creation, Delivery, Evidence, Finding, Span
 
 if TYPE_CHECKING:
-    from ws_audit.identity import Hasher
+    from ws_audit.principals.identity import Hasher
 
 Attributes = dict[str, str | int | bool | float]
 

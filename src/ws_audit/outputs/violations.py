@@ -18,7 +18,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any, Final
 
 from ws_audit.incidents import Incident, Incidents
-from ws_audit.intents import getrandbits
+from ws_audit.messages.intents import getrandbits
 from ws_audit.model import CONFIRMED, NONE, OTHER, PROBABLE, Delivery, Finding, Span
 
 if TYPE_CHECKING:

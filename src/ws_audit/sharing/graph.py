@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from zlib import crc32
 
 from ws_audit import naming
-from ws_audit.classify import undecorated
-from ws_audit.identity import fields_of, is_a, peek, principal
-from ws_audit.signs import words
+from ws_audit.classes.classify import undecorated
+from ws_audit.classes.signs import words
+from ws_audit.principals.identity import fields_of, is_a, peek, principal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

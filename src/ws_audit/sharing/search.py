@@ -15,8 +15,8 @@ import time
 from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Any, Final
 
-from ws_audit.identity import DIFFERENT, compare
 from ws_audit.model import CONSTRUCT, HYGIENE, PROBABLE, STRONG, Call, Delivery, Evidence
+from ws_audit.principals.identity import DIFFERENT, compare
 from ws_audit.schema import EVENT_RULES
 
 from .graph import CLASS, DEFAULT, Path, Reader, class_name, line_of, told
@@ -24,7 +24,7 @@ from .graph import CLASS, DEFAULT, Path, Reader, class_name, line_of, told
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ws_audit.tables import Instance, Instances
+    from ws_audit.messages.tables import Instance, Instances
 
 SLICE_NS: Final = 200_000
 _AGAIN_NS: Final = (3_000_000_000, 30_000_000_000)  # what is attached later is found then

@@ -22,9 +22,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from ws_audit.configuration.settings import load
 from ws_audit.facts.document import SCHEMA
 from ws_audit.facts.state import NAME
-from ws_audit.settings import load
 
 from . import doctor_explain
 from .doctor_findings import PROBLEM, Finding, examine, unjudged

@@ -15,6 +15,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ws_audit import naming
+from ws_audit.classes.signs import words
 from ws_audit.model import (
     INCOMPARABLE,
     INTERNAL_ERROR,
@@ -27,7 +28,6 @@ from ws_audit.model import (
     UNDECLARED_BROADCAST,
     UNREADABLE,
 )
-from ws_audit.signs import words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

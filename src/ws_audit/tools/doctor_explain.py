@@ -17,8 +17,8 @@ import sys
 from typing import Any, Final
 
 from ws_audit import naming
-from ws_audit.settings import load
-from ws_audit.signs import words
+from ws_audit.classes.signs import words
+from ws_audit.configuration.settings import load
 
 from .doctor_report import class_lines
 

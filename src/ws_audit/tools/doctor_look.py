@@ -17,20 +17,20 @@ import traceback
 from typing import TYPE_CHECKING, Any
 
 from ws_audit import naming
-from ws_audit.classify import (
+from ws_audit.classes.classify import (
     Target,
     classes_of,
     classify,
     given,
     method_kind,
 )
-from ws_audit.declared import Declared
-from ws_audit.factories import factories_of
+from ws_audit.classes.declared import Declared
+from ws_audit.classes.factories import factories_of
+from ws_audit.classes.signs import is_realtime, plain_function
+from ws_audit.configuration.settings import load
+from ws_audit.configuration.wording import nearest
 from ws_audit.facts.document import class_told
-from ws_audit.modules import is_installed
-from ws_audit.settings import load
-from ws_audit.signs import is_realtime, plain_function
-from ws_audit.wording import nearest
+from ws_audit.process.modules import is_installed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -20,9 +20,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from ws_audit.configuration.settings import load
 from ws_audit.facts.document import SCHEMA
 from ws_audit.facts.state import NAME
-from ws_audit.settings import load
 
 from .doctor import run_command
 from .learn_proposal import Proposal, propose

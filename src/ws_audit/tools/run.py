@@ -14,7 +14,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Final
 
-from ws_audit.settings import load
+from ws_audit.configuration.settings import load
 
 if TYPE_CHECKING:
     import argparse

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ws_audit import behalf
 from ws_audit.hooks.guard import asgi
-from ws_audit.identity import CELL_KEY, Cell, current_request
+from ws_audit.messages import behalf
+from ws_audit.principals.identity import CELL_KEY, Cell, current_request
 
 from .sse import TRANSPORT as STREAM
 from .sse import Stream

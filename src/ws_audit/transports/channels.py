@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, ref
 
 from ws_audit.hooks.calls import parameter
-from ws_audit.identity import Cell, find_cell, peek
 from ws_audit.model import BROADCAST, SEND
+from ws_audit.principals.identity import Cell, find_cell, peek
 
 from . import rooms
 from .starlette import SendJson
@@ -24,7 +24,7 @@ from .starlette import SendJson
 if TYPE_CHECKING:
     from types import FunctionType, ModuleType
 
-    from ws_audit.intents import Frame
+    from ws_audit.messages.intents import Frame
     from ws_audit.runtime import Runtime
 
 _CLIENT = ("websocket.", "http.")  # types of messages that come from the server

@@ -11,7 +11,7 @@ from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ws_audit.hooks.calls import parameter
-from ws_audit.identity import find_cell
+from ws_audit.principals.identity import find_cell
 
 if TYPE_CHECKING:
     from ws_audit.runtime import Runtime

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ws_audit.addresses import user_of
 from ws_audit.model import BROADCAST, CALL, SEND, STRONG, Evidence
+from ws_audit.principals.addresses import user_of
 
 if TYPE_CHECKING:
-    from ws_audit.intents import Frame, Intents
+    from ws_audit.messages.intents import Frame, Intents
 
 
 def enter(

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from ws_audit.identity import find_cell, peek
+from ws_audit.principals.identity import find_cell, peek
 
 from . import socketio_people as people
 from .socketio_clients import Client, Hook, clients, inside, socket_of

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakValueDictionary, finalize
 
 from ws_audit.hooks.calls import parameter
-from ws_audit.identity import Cell, Handle, is_a, peek
+from ws_audit.principals.identity import Cell, Handle, is_a, peek
 
 from .socketio_packets import Packets
 

@@ -20,7 +20,7 @@ from . import rooms
 if TYPE_CHECKING:
     from types import FunctionType, ModuleType
 
-    from ws_audit.intents import Frame
+    from ws_audit.messages.intents import Frame
     from ws_audit.runtime import Runtime
 
 _METHODS: Final = ("emit", "send", "call")

@@ -11,10 +11,10 @@ from __future__ import annotations
 from time import time_ns
 from typing import Any, Final
 
-from ws_audit import behalf
-from ws_audit.addresses import user_of
-from ws_audit.identity import MANAGER, claim_of, is_a, peek
+from ws_audit.messages import behalf
 from ws_audit.model import ACCEPT, STRONG, Evidence
+from ws_audit.principals.addresses import user_of
+from ws_audit.principals.identity import MANAGER, claim_of, is_a, peek
 
 from .socketio_clients import Client, Hook, client_of
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from ws_audit.hooks.terms import Message, Scope
-    from ws_audit.identity import Cell
     from ws_audit.model import Delivery
+    from ws_audit.principals.identity import Cell
     from ws_audit.sink import Sink
 
 TRANSPORT: Final = "sse"

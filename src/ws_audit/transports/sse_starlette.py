@@ -12,12 +12,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ws_audit.hooks.calls import parameter
-from ws_audit.identity import peek
+from ws_audit.principals.identity import peek
 
 if TYPE_CHECKING:
     from types import FunctionType, ModuleType
 
-    from ws_audit.intents import Frame, Intents
+    from ws_audit.messages.intents import Frame, Intents
     from ws_audit.runtime import Runtime
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ws_audit.hooks.calls import parameter
-from ws_audit.intents import Intents, carry, drop
+from ws_audit.messages.intents import Intents, carry, drop
 
 if TYPE_CHECKING:
     from types import FunctionType, ModuleType

@@ -47,8 +47,8 @@ def held(locks: list[Any], seconds: float) -> Iterator[None]:
 
 
 def main() -> None:
-    from ws_audit import forks
     from ws_audit.agent import agent
+    from ws_audit.process import forks
 
     audited = floor.serve()
     floor.some(audited, 10, 1)

@@ -20,9 +20,9 @@ from starlette.websockets import WebSocket
 from switchboard import app
 
 from ws_audit.agent import agent
-from ws_audit.breaker import Breaker
 from ws_audit.hooks.calls import SendHook
 from ws_audit.outputs.metrics import Metrics
+from ws_audit.process.breaker import Breaker
 
 __all__ = ["app"]
 

@@ -89,8 +89,8 @@ async def rush(websocket: WebSocket, current_user: str = Depends(current_user)) 
 
 def state() -> dict[str, Any]:
     from ws_audit.agent import agent
-    from ws_audit.identity import Cell
-    from ws_audit.intents import Frame, Intent
+    from ws_audit.messages.intents import Frame, Intent
+    from ws_audit.principals.identity import Cell
 
     gc.collect()
     found = {"cells": 0, "intents": 0, "frames": 0}

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every statement of whose connection, run or task something is."""
