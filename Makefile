@@ -14,10 +14,11 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SHIPPED := $(shell find src examples -type f -not -path '*/__pycache__/*')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test soak matrix lint format bench bench-startup bench-leaks bench-public check lock lock-check clean
+.PHONY: help setup demo stack test soak matrix lint format bench bench-startup bench-leaks bench-public check lock lock-check clean
 
 help:
 	@echo 'make demo    ten users over real WebSockets: clean, then with every seeded leak'
+	@echo 'make stack   the example under audit with Prometheus, Alertmanager and a pager, to play with'
 	@echo 'make test    the tests'
 	@echo 'make soak    1,000 clients at four workers for two minutes, with a few seeded leaks'
 	@echo 'make matrix  the tests on Python 3.10 to 3.13, with the newest and the oldest libraries'
@@ -51,6 +52,10 @@ demo: setup
 	$(BIN)/ws-audit demo
 	@echo
 	$(BIN)/ws-audit demo --leak all; test $$? -eq 1
+
+# On loopback, until Ctrl-C. STACK=--leak leaks one frame by itself.
+stack: setup
+	@$(BIN)/python -m examples.stack.local $(STACK)
 
 test: setup
 	$(BIN)/python -m pytest

@@ -113,8 +113,8 @@ class Local:
         """What it says, as it comes."""
 
         def copy() -> None:
-            for line in part.process.stdout or ():
-                say(f"[{part.name}] {line.decode().rstrip()}")
+            for line in part.lines():
+                say(f"[{part.name}] {line}")
 
         threading.Thread(target=copy, daemon=True).start()
 
@@ -125,13 +125,14 @@ def say(text: str) -> None:
 
 
 def introduce(stack: Local) -> None:
+    prometheus = f"http://{HOST}:{stack.prometheus}{pages(stack.prometheus)}"
     say(
         f"""
 The example runs under audit, and eight users chat. Everything is in {stack.folder}
 
-  alerts         http://{HOST}:{stack.prometheus}/alerts
-  routed to      http://{HOST}:{stack.alertmanager}
-  by numbers     http://{HOST}:{stack.prometheus}/graph?g0.expr=ws_audit_violations_total
+  alerts         {prometheus}/alerts
+  by numbers     {prometheus}/graph?g0.expr=ws_audit_violations_total
+  routed         amtool --alertmanager.url=http://{HOST}:{stack.alertmanager} alert
   the agent's    http://{HOST}:{stack.metrics}/metrics
   spans          {stack.folder / "collector.log"}
   who saw whose  ws-audit review {stack.store}
@@ -141,6 +142,16 @@ Enter leaks one frame. k kills the service (-9) and starts it again. q or Ctrl-C
 [load] is what a client saw; [pager] is what woke somebody.
 """
     )
+
+
+def pages(port: int) -> str:
+    """Where this Prometheus has its pages: Debian's has only those of old."""
+    try:
+        ask(f"http://{HOST}:{port}/classic/alerts")
+    except OSError:
+        return ""
+
+    return "/classic"
 
 
 def carry_on(stack: Local, leak_at: float) -> None:

@@ -7,6 +7,7 @@ listens on loopback only.
 
 import contextlib
 import importlib.util
+import io
 import json
 import os
 import re
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import HTTPError
@@ -63,6 +64,12 @@ class Part:
             self.process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             self.kill()
+
+    def lines(self) -> Iterator[str]:
+        """What it says on its standard output, as it comes, until it ends."""
+        with self.process.stdout or io.BytesIO() as stream:
+            for line in stream:
+                yield line.decode(errors="replace").rstrip()
 
 
 def start(

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From one frame on the wrong connection to the pager: by metrics, by push, and after a SIGKILL.
+
+Prometheus scrapes every 5 s and the leak rules are looked at every 15 s, as committed.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from tests.real.world import SECOND, eventually, review
+from tests.stack.scene import MISSING_FOR, USERS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.stack.scene import Scene
+
+# The goals are 30 s and 5 s; the machine may be busy with other things.
+BY_METRICS, BY_PUSH = 60.0, 15.0
+
+
+def summary(played: Scene, job: str) -> dict[str, Any]:
+    """What the clients of a job say at their end."""
+    lines = played.jobs[job].said
+    found: dict[str, Any] = eventually(
+        "the clients' account", 5, lambda: next((each for each in lines if "frames" in each), None)
+    )
+    return found
+
+
+def incidents(store: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(review(store, "json"))["incidents"]
+    return found
+
+
+def test_one_frame_reaches_the_pager(played: Scene, tell: list[str]) -> None:
+    frame = played.frames["leaky"]
+    page = played.pager.page("leaky", "WsAuditLeakConfirmed")
+    assert page is not None
+    (pushed_ns, pushed) = played.pager.pushed["leaky"][0]
+
+    metrics, push = (page.ns - frame["ns"]) / SECOND, (pushed_ns - frame["ns"]) / SECOND
+    fired = (page.fired_ns - frame["ns"]) / SECOND
+    tell.append(f"by metrics: {metrics:.2f} s (the rule fired after {fired:.2f} s)")
+    tell.append(f"by the agent's own webhook: {push * 1000:+.1f} ms")
+    assert metrics < BY_METRICS
+    assert push < BY_PUSH
+
+    # One frame among many, and all three say so: the clients, the metrics, the review.
+    seen = summary(played, "leaky")
+    assert seen["foreign"] == 1
+    assert seen["frames"] > 50 * USERS
+    assert played.prometheus.value('sum(ws_audit_violations_total{job="leaky"})') == 1
+    (incident,) = incidents(played.jobs["leaky"].store)
+    assert incident["events"] == 1
+    assert incident["severity"] == "confirmed"
+    assert incident["id"] == pushed["id"]
+    assert page.labels["rule"] == incident["rule"]
+    assert page.labels["severity"] == "page"
+    assert [body["id"] for _, body in played.pager.pushed["leaky"]] == [incident["id"]]
+
+
+def test_a_killed_worker_is_heard(played: Scene, tell: list[str]) -> None:
+    # No scrape has seen it, and no webhook was there to take it.
+    assert played.scraped == 0
+    # The line was out before the client had its frame.
+    (alarm,) = played.alarms
+    assert alarm["severity"] == "CRITICAL"
+    assert alarm["incident"]["events"] == 1
+
+    # The next start has pushed it.
+    came, pushed = eventually("the webhook", 10, lambda: played.pager.pushed.get("killed"))[0]
+    assert pushed["id"] == alarm["incident"]["id"]
+    assert came > played.restarted_ns
+    (incident,) = incidents(played.jobs["killed"].store)
+    assert (incident["id"], incident["events"]) == (pushed["id"], 1)
+    assert summary(played, "killed")["foreign"] == 1
+    after = (came - played.restarted_ns) / SECOND
+    tell.append(f"killed at the frame, by the next start's webhook: {after:.2f} s after its start")
+
+
+def test_a_deployment_without_the_agent_is_missed(played: Scene, tell: list[str]) -> None:
+    page = played.pager.page("gone", "WsAuditAgentMissing")
+    assert page is not None
+    assert page.labels["instance"].endswith(f":{played.jobs['gone'].port}")
+    # The target answers, its users chat on: it is the agent that is not there.
+    assert played.prometheus.value('up{job="gone"}') == 1
+    assert played.prometheus.value('count(python_info{job="gone"})') == 1
+    assert played.prometheus.query('ws_audit_build_info{job="gone"}') == []
+    assert played.pager.told("gone") == {"WsAuditAgentMissing"}
+    tell.append(f"agent missing, with `for: {MISSING_FOR}` in place of 5m: told")
+
+
+def test_a_clean_service_under_the_same_load_is_left_alone(played: Scene) -> None:
+    seen = summary(played, "clean")
+    assert seen["foreign"] == 0
+    assert seen["frames"] > 50 * USERS
+    assert played.prometheus.value('sum(ws_audit_frames_total{job="clean"})') > 50 * USERS
+    # At no time did one fire; the others show that the question can be answered.
+    alerts = 'count_over_time(ALERTS{job="%s",alertstate="firing"}[10m])'
+    assert played.prometheus.query(alerts % "clean") == []
+    assert played.prometheus.query(alerts % "leaky") != []
+    assert played.pager.told("clean") == set()
+    assert "clean" not in played.pager.pushed
+    assert played.jobs["clean"].alarms() == []
