@@ -13,7 +13,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from tests.faults.harness import Agent
 from tests.faults.test_injection import FRAMES, BrokenError, Hub, bare, breaks, watched
-from ws_audit.configuration.settings import Address
+from ws_audit.configuration.setting_kinds import Address
 from ws_audit.incidents import Incidents
 from ws_audit.outputs import assembly, endpoint, export, lines, segments, violations
 from ws_audit.outputs.coverage import Coverage

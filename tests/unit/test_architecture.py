@@ -29,7 +29,7 @@ PUBLISHED = REPOSITORY.parent / "shared" / "contract"
 # Open to all, and importing nothing of ours but each other's like.
 WORDS = frozenset(
     {"model", "schema", "naming", "settings", "wording", "manager_tables", "policy_tables"}
-    | {"canary_tokens", "phrases"}
+    | {"canary_tokens", "phrases", "setting_kinds"}
 )
 
 # Folders of single modules, each a room of its own below; what each may import of the others.
@@ -57,6 +57,7 @@ MAY: dict[str, frozenset[str]] = {
         "naming": "",
         "phrases": "",
         "settings": "",
+        "setting_kinds": "",
         "wording": "",
         "manager_tables": "",
         "policy_tables": "",

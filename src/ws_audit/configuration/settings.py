@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ws_audit.schema import BLOCKABLE
 
 from . import canary_tokens, manager_tables, policy_tables
+from . import setting_kinds as kinds
 from .wording import SECRET, bad, nearest, plain, unknown, unsupported
 
 if TYPE_CHECKING:
@@ -33,14 +34,7 @@ if TYPE_CHECKING:
 
     from .manager_tables import ManagerTable
     from .policy_tables import PolicyTable
-
-
-class Address(NamedTuple):
-    """Where the metrics endpoint listens: the first free port from `first` to `last`."""
-
-    host: str
-    first: int
-    last: int
+    from .setting_kinds import Address
 
 
 class Settings(NamedTuple):
@@ -170,142 +164,42 @@ class _Given(NamedTuple):
     source: str
 
 
-class _Kind(NamedTuple):
-    """A kind of value: `check` returns its final form or raises, `expected` is for people."""
-
-    check: Callable[[Any], Any]
-    expected: str
-
-
-def _need(condition: object) -> None:
-    if not condition:
-        raise ValueError
-
-
-def _text(value: str) -> str:
-    """Text that can be a path and can be encoded; TOML and the environment allow more."""
-    _need(type(value) is str and "\0" not in value)
-    value.encode()  # a stray byte of the environment: UnicodeEncodeError is a ValueError
-    return value
-
-
-def _flag(value: Any) -> bool:
-    _need(value is True or value is False)
-    return bool(value)
-
-
-def _whole(lowest: int, highest: int = 10**15) -> _Kind:
-    def check(value: int) -> int:
-        # `type`, because a bool is an int to isinstance.
-        _need(type(value) is int and lowest <= value <= highest)
-        return value
-
-    return _Kind(check, f"a whole number from {lowest} to {highest}")
-
-
-def _share(value: float) -> float:
-    _need(type(value) in (int, float) and 0 < value <= 1)
-    return float(value)
-
-
-def _tables(value: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    _need(type(value) is list and all(type(one) is dict for one in value))
-    return value
-
-
-def _list(item: str, expected: str) -> _Kind:
-    """A list of texts that each match a pattern from end to end."""
-    fits = re.compile(item).fullmatch
-
-    def check(value: list[str]) -> tuple[str, ...]:
-        _need(type(value) is list and all(fits(_text(one)) for one in value))
-        return tuple(value)
-
-    return _Kind(check, f"a list of {expected}")
-
-
-def _mode(value: str) -> str:
-    _need(value in ("observe", "block"))
-    return value
-
-
-def _rules(value: list[str]) -> tuple[str, ...]:
-    _need(type(value) is list and all(rule in BLOCKABLE for rule in value))
-    return tuple(value)
-
-
-def _function(value: str) -> str:
-    _need(_text(value) == "" or re.fullmatch(policy_tables.FUNCTION, value))
-    return value
-
-
-def _webhook(value: str) -> str:
-    _need(_text(value) == "" or re.fullmatch(r"https?://[^\s/?#]+\S*", value))
-    return value
-
-
-def _address(value: str) -> Address | None:
-    if value == "":
-        return None
-    host = r"\[([0-9A-Fa-f:.]+)\]|([^\s:/\[\]]+)"
-    match = re.fullmatch(rf"(?:{host}):([0-9]{{1,5}})(?:-([0-9]{{1,5}}))?", _text(value))
-    if match is None:
-        raise ValueError
-    bracketed, plain, first, last = match.groups()
-    address = Address(bracketed or plain, int(first), int(last or first))
-    _need(0 < address.first <= address.last < 65_536)
-    return address
-
-
-_PATH = _Kind(_text, "a path")
-_CALLABLE = _Kind(_function, '"module:function"')
-_GLOBS = _list(r"\S+", 'patterns of dotted module names, such as "app.*"')
-_SCOPE_PATHS = _list(
-    r"scope(\.[^\s.]+)+|dependency:[^\s.:]+(\.[^\s.]+)*",
-    '"scope.KEY" or "dependency:NAME", each with more names after dots',
-)
-_FIELD_PATHS = _list(r"[^\s.\[\]]+(\.[^\s.\[\]]+)*", 'dotted field paths, such as "data.user_id"')
-_LIST_PATHS = _list(
-    r"[^\s.\[\]]+(\.[^\s.\[\]]+)*(\[\](\.[^\s.\[\]]+)*)?",
-    'dotted field paths, such as "data.user_id" or, of each in a list, "notes[].user_id"',
-)
-_EVENT_NAMES = _list(r"\S(.*\S)?", "event names")
-
-_KEYS: dict[str, _Kind] = {
-    "mode": _Kind(_mode, '"observe" or "block"'),
-    "block": _Kind(_rules, f"a list of rules that may refuse: {', '.join(BLOCKABLE)}"),
-    "include": _GLOBS,
-    "exclude": _GLOBS,
-    "trace_dir": _PATH,
-    "metrics_addr": _Kind(
-        _address, "HOST:PORT or HOST:PORT-PORT, ports from 1 to 65535, an IPv6 host in brackets"
+_KEYS: dict[str, kinds.Kind] = {
+    "mode": kinds.Kind(kinds.mode, '"observe" or "block"'),
+    "block": kinds.Kind(kinds.rules, f"a list of rules that may refuse: {', '.join(BLOCKABLE)}"),
+    "include": kinds.GLOBS,
+    "exclude": kinds.GLOBS,
+    "trace_dir": kinds.PATH,
+    "metrics_addr": kinds.Kind(
+        kinds.address,
+        "HOST:PORT or HOST:PORT-PORT, ports from 1 to 65535, an IPv6 host in brackets",
     ),
-    "control_file": _PATH,
-    "report": _PATH,
-    "hash_key": _Kind(_text, "text in UTF-8"),
-    "store.segment_bytes": _whole(4096),  # a violation must fit into a segment
-    "store.max_bytes": _whole(4096),
-    "store.max_age_days": _whole(1, 36_500),
-    "store.neighbours": _whole(0, 100_000),
-    "limits.connections": _whole(1),
-    "limits.resources": _whole(2),  # what the server says, and what clients say
-    "limits.payload_bytes": _whole(1),
-    "limits.cpu_share": _Kind(_share, "a number above 0, at most 1"),
-    "canary.tokens_file": _PATH,
-    "push.log": _Kind(_flag, "true or false"),
-    "push.webhook": _Kind(_webhook, "a URL that begins with http:// or https://"),
-    "identity.connection": _SCOPE_PATHS,
-    "identity.tenant": _SCOPE_PATHS,
-    "identity.accessor": _CALLABLE,
-    "identity.aliases": _CALLABLE,
-    "payload.owner": _LIST_PATHS,
-    "payload.actor": _FIELD_PATHS,
-    "payload.mention": _LIST_PATHS,
-    "payload.event": _FIELD_PATHS,
-    "payload.resources": _FIELD_PATHS,
-    "payload.events": _EVENT_NAMES,
-    "manager": _Kind(_tables, "tables, each begun with [[manager]]"),
-    "policy": _Kind(_tables, "tables, each begun with [[policy]]"),
+    "control_file": kinds.PATH,
+    "report": kinds.PATH,
+    "hash_key": kinds.Kind(kinds.text, "text in UTF-8"),
+    "store.segment_bytes": kinds.whole(4096),  # a violation must fit into a segment
+    "store.max_bytes": kinds.whole(4096),
+    "store.max_age_days": kinds.whole(1, 36_500),
+    "store.neighbours": kinds.whole(0, 100_000),
+    "limits.connections": kinds.whole(1),
+    "limits.resources": kinds.whole(2),  # what the server says, and what clients say
+    "limits.payload_bytes": kinds.whole(1),
+    "limits.cpu_share": kinds.Kind(kinds.share, "a number above 0, at most 1"),
+    "canary.tokens_file": kinds.PATH,
+    "push.log": kinds.Kind(kinds.flag, "true or false"),
+    "push.webhook": kinds.Kind(kinds.webhook, "a URL that begins with http:// or https://"),
+    "identity.connection": kinds.SCOPE_PATHS,
+    "identity.tenant": kinds.SCOPE_PATHS,
+    "identity.accessor": kinds.CALLABLE,
+    "identity.aliases": kinds.CALLABLE,
+    "payload.owner": kinds.LIST_PATHS,
+    "payload.actor": kinds.FIELD_PATHS,
+    "payload.mention": kinds.LIST_PATHS,
+    "payload.event": kinds.FIELD_PATHS,
+    "payload.resources": kinds.FIELD_PATHS,
+    "payload.events": kinds.EVENT_NAMES,
+    "manager": kinds.Kind(kinds.tables, "tables, each begun with [[manager]]"),
+    "policy": kinds.Kind(kinds.tables, "tables, each begun with [[policy]]"),
 }
 
 # Keys and whole tables of the contract that this version does not do. Whoever
@@ -334,7 +228,13 @@ _ENABLED, _CONFIG = "WS_AUDIT_ENABLED", "WS_AUDIT_CONFIG"
 _OUR_TESTS = "WS_AUDIT_TEST_"  # variables of the agent's own test suite
 
 _ENVIRONMENT_ONLY = frozenset({"hash_key", "report"})  # files get committed, or used again
-_LISTS = (_GLOBS, _SCOPE_PATHS, _FIELD_PATHS, _LIST_PATHS, _EVENT_NAMES)
+_LISTS = (
+    kinds.GLOBS,
+    kinds.SCOPE_PATHS,
+    kinds.FIELD_PATHS,
+    kinds.LIST_PATHS,
+    kinds.EVENT_NAMES,
+)
 _TABLES = frozenset(key.partition(".")[0] for key in _KEYS if "." in key)
 _YES = ("1", "true", "yes", "on")
 _NO = ("", "0", "false", "no", "off")
