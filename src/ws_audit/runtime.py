@@ -45,8 +45,10 @@ from .messages.tables import Instances
 from .model import CREATE, FACTORY, Creation
 from .principals.identity import describe, principal
 from .process.breaker import Breaker
+from .process.faults import told
 from .process.forks import Undivided
 from .process.modules import is_installed, is_standard, name_of
+from .selftest import SelfTest
 from .sharing.graph import Reader as GraphReader
 from .sharing.search import Search
 from .sink import Sink
@@ -147,6 +149,7 @@ class Runtime:
         )
         self.search = Search(self._instances, owners, self.sink.shared_state)
         self.drain.spare = self._spare
+        self.selftest = SelfTest(settings, self.reader, self.tally, say, self.failed)
         self.learner: Learner | None = None
         if settings.report:  # doctor or learn has started this process
             self.learner = self.sink.learner = Learner(self.names.tell, settings.payload_event)
@@ -342,8 +345,12 @@ class Runtime:
             self.names.read(NAMES_NS)
 
     def _spare(self) -> bool:
-        """A slice of what can wait: what users' instances share. Needs the names in code."""
-        if not self.serving.on or not self.search.wanted:
+        """A slice of what can wait: the self-test; what users' instances share."""
+        if not self.serving.on:
+            return False
+        if self.outputs is not None and self.selftest.step(self.outputs.synthetic):
+            return True
+        if not self.search.wanted:  # it needs the names in code
             return False
         if self.names.complete:
             self.search.step()
@@ -369,6 +376,7 @@ class Runtime:
         """The kill switch: every class and function is as it was; open sinks pass through."""
         self.serving.on = False
         self.installer.remove()
+        self.selftest.forget()
 
     def rearm(self) -> None:
         """Patch again: a new switch, so that wrappers somebody kept stay plain calls."""
@@ -391,17 +399,8 @@ class Runtime:
             self.breaker.failed(fault)
             if stage not in self._told:
                 self._told.add(stage)
-                where = fault.__traceback__
-                while where is not None and where.tb_next is not None:
-                    where = where.tb_next
-                place = (
-                    f"{where.tb_frame.f_globals.get('__name__')}:{where.tb_lineno}"
-                    if where
-                    else "?"
-                )
-                # The type and place only: the text of an exception may quote a payload.
                 self.say(
-                    f"internal error in {stage} ({type(fault).__name__} at {place});"
+                    f"internal error in {stage} ({told(fault)});"
                     " the application is unaffected, further ones are only counted"
                 )
         except Exception:
@@ -492,5 +491,6 @@ class Runtime:
         self.applications = 0
         self._meter.ns = 0
         self.breaker.forget()
+        self.selftest.forget()
         if self.outputs is not None:
             self.outputs.forget()

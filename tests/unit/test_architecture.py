@@ -84,6 +84,8 @@ MAY: dict[str, frozenset[str]] = {
         "forks": "",
         "breaker": "",
         "control": "",
+        "faults": "",
+        "synthetic": "",
         "intents": "behalf contents sites tables tally",
         "behalf": "identity",
         "served": "identity tables",
@@ -118,10 +120,12 @@ MAY: dict[str, frozenset[str]] = {
         "monitors": "incidents",
         # what is made for Prometheus, Alertmanager and Grafana, of names alone
         "grafana": "",
+        "selftest": "bindings canaries classify hooks identity intents labels payloads sink"
+        " synthetic tables tally transports witnesses",
         # what joins them, and what begins it
         "runtime": "bindings breaker canaries classify declarations discovery drain facts factories"
-        " forks hooks identity intents labels modules outputs payloads resources served sharing"
-        " sink sites tables tally transports witnesses",
+        " faults forks hooks identity intents labels modules outputs payloads resources selftest"
+        " served sharing sink sites tables tally transports witnesses",
         "agent": "bootstrap classify control declared discovery facts factories forks modules proof"
         " runtime signs transports",
         "bootstrap": "agent witness",

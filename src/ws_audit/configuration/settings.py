@@ -67,6 +67,8 @@ class Settings(NamedTuple):
 
     canary_tokens_file: str = ""  # its tokens are secrets and stay in it: read where needed
 
+    selftest_interval_seconds: int = 0  # 0: off
+
     push_log: bool = True
     push_webhook: str = ""
 
@@ -185,6 +187,7 @@ _KEYS: dict[str, kinds.Kind] = {
     "limits.resources": kinds.whole(2),  # what the server says, and what clients say
     "limits.payload_bytes": kinds.whole(1),
     "limits.cpu_share": kinds.Kind(kinds.share, "a number above 0, at most 1"),
+    "selftest.interval_seconds": kinds.whole(0, 1800),  # the alert waits for an hour
     "canary.tokens_file": kinds.PATH,
     "push.log": kinds.Kind(kinds.flag, "true or false"),
     "push.webhook": kinds.Kind(kinds.webhook, "a URL that begins with http:// or https://"),
@@ -208,7 +211,6 @@ _LATER = frozenset(
     {
         "store.events",
         "limits.runs",
-        "selftest",
         "inventory",
         "sequence",
     }

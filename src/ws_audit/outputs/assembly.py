@@ -35,6 +35,7 @@ from .neighbours import Neighbours
 from .push import Channel, Push, Webhook
 from .spans import SpanMaker
 from .store import Store, StoreError, hash_key
+from .synthetic import Synthetic
 from .violations import Violations
 
 if TYPE_CHECKING:
@@ -101,6 +102,9 @@ class Outputs:
         where = self._where(self.notes.append)
         for label in runtime.managers.known:
             self.metrics.manager(label)
+        self.synthetic = Synthetic(self.violations, self._store, self.metrics, self._export)
+        if settings.selftest_interval_seconds:
+            self.metrics.expect_selftest()
         self._coverage = Coverage(runtime.tally, self._store, keep)
         self._neighbours = (
             Neighbours(self._maker, self._store, settings.store_neighbours)

@@ -142,6 +142,7 @@ class Export:
         self._in_a_row = 0
         self._offered = 0.0  # since when a batch is in the exporter's hands
         self.cpu_ns = 0  # of the exporting thread; gRPC has threads of its own beside it
+        self.synthetic = 0  # span id of the self-test's that was taken last
 
     @property
     def active(self) -> bool:
@@ -276,6 +277,9 @@ class Export:
                         self._tally.add(("dropped", "export"), len(clean))
                     return False
                 self._in_a_row = 0
+                for span in kept:
+                    if schema.SYNTHETIC in span.attributes:
+                        self.synthetic = span.span_id
         return True
 
     def _deliver(self, batch: list[Span]) -> bool:

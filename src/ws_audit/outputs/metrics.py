@@ -59,6 +59,7 @@ class Metrics:
         self._undertaker = multiprocess.Undertaker(multiprocess.directory())
         self._lock = Undivided()
         self._forked = self._stale = False  # stale: the metrics are still the parent's
+        self._selftests = False
         self._begin({NONE, OTHER})
         self._collector = _Collector(self)
         self.registry.register(self._collector)
@@ -76,6 +77,8 @@ class Metrics:
         self._declare()
         for manager in managers:
             self.manager(manager)
+        if self._selftests:
+            self._declare_selftest()
 
     def _declare(self) -> None:
         counter, gauge = self._counter, self._gauge
@@ -138,6 +141,12 @@ class Metrics:
             "Last completed fold of the worker.",
             (),
             "livemin",
+        )
+        self._selftest = gauge(
+            "ws_audit_selftest_success_timestamp_seconds",
+            "When the self-test last succeeded; 0 if it never did.",
+            (),
+            "max",
         )
         self._dropped = counter(
             "ws_audit_records_dropped", "Records dropped, by stage.", ("stage",)
@@ -231,7 +240,9 @@ class Metrics:
                 self._cpu_counter.labels(stage).inc(more)
                 self._cpu_seen[stage] = seconds
 
-    def _count(self, key: tuple[str, ...], delta: int, total: Counts) -> None:
+    def _count(  # noqa: C901  (one branch for each sort of count)
+        self, key: tuple[str, ...], delta: int, total: Counts
+    ) -> None:
         what = key[0]
         if what == "delivery":
             _, transport, manager, verdict, reason = key
@@ -245,6 +256,9 @@ class Metrics:
                 self._excused.labels(reason).inc(delta)
         elif what == VIOLATION:
             self._violation(key[1], key[2], key[3], delta)
+        elif what == "synthetic":
+            self._violations.labels(key[1], key[2], NONE, "true").inc(delta)
+            self._last.labels(key[1], key[2], "true").set_to_current_time()
         elif what == "sent":
             _, manager, event, outcome = key
             self._sent.labels(manager, _bounded(self._pairs, manager, event), outcome).inc(delta)
@@ -273,6 +287,34 @@ class Metrics:
             child.inc(delta)
         newest = self._newest[rule, severity] = max(time_ns, self._newest.get((rule, severity), 0))
         self._last.labels(rule, severity, "false").set(newest / 1e9)
+
+    # -- the self-test ----------------------------------------------------------------------
+
+    def expect_selftest(self) -> None:
+        """Expose the self-test's series at 0: there will be one."""
+        with self._lock:
+            self._renew()
+            self._selftests = True
+            self._declare_selftest()
+
+    def _declare_selftest(self) -> None:
+        self._violations.labels("canary", "confirmed", NONE, "true")
+        self._last.labels("canary", "confirmed", "true").set(0)
+        self._errors.labels("selftest")
+
+    def synthetic(self) -> float | None:
+        """The self-test's violations as the page shows them."""
+        with self._lock:
+            self._renew()
+            return float(self._violations.labels("canary", "confirmed", NONE, "true")._value.get())
+
+    def selftest_passed(self, now_ns: int) -> None:
+        """The self-test has succeeded."""
+        with self._lock:
+            self._renew()
+            self._selftest.set(now_ns / 1e9)
+
+    # -- the page ---------------------------------------------------------------------------
 
     def scrape(self) -> Iterable[Metric]:
         """A scrape wants to see everything that has happened."""
@@ -335,6 +377,16 @@ class NoMetrics:
         """Nothing."""
 
     def collect(self) -> None:
+        """Nothing."""
+
+    def expect_selftest(self) -> None:
+        """Nothing."""
+
+    def synthetic(self) -> float | None:
+        """Nothing is counted."""
+        return None
+
+    def selftest_passed(self, now_ns: int) -> None:
         """Nothing."""
 
     def forget(self) -> None:

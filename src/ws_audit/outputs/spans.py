@@ -86,8 +86,11 @@ class SpanMaker:
         )
 
     @staticmethod
-    def outcome(delivery: Delivery, now_ns: int) -> Span:
+    def outcome(delivery: Delivery, now_ns: int, *, synthetic: bool = False) -> Span:
         """The second line of a stored violation: what became of it."""
+        attributes: Attributes = {schema.OUTCOME: delivery.outcome}
+        if synthetic:
+            attributes[schema.SYNTHETIC] = True
         return Span(
             schema.VIOLATION_SPAN,
             delivery.trace_id,
@@ -95,7 +98,7 @@ class SpanMaker:
             delivery.parent_span_id,
             delivery.time_ns,
             now_ns,
-            {schema.OUTCOME: delivery.outcome},
+            attributes,
             error=True,
         )
 
@@ -189,7 +192,7 @@ class SpanMaker:
 
 def _told(finding: Finding) -> Attributes:
     """What each line of a violation says, one delivery's or a storm's."""
-    return {
+    told: Attributes = {
         schema.RULE: finding.rule,
         schema.SEVERITY: finding.severity,
         schema.USER_HASH: finding.recipient,
@@ -199,6 +202,9 @@ def _told(finding: Finding) -> Attributes:
         schema.SITE: finding.site,
         schema.BYTES: finding.size,
     }
+    if finding.synthetic:
+        told[schema.SYNTHETIC] = True
+    return told
 
 
 def _recipient(delivery: Delivery) -> Evidence | None:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ws_audit.model import Span
 
 KEY_FILE: Final = "hash.key"
+_LOOK_BACK: Final = 65_536  # bytes, when something written a moment ago is looked for
 SWEEP_SECONDS: Final = 60.0  # between two looks at the whole directory, rotations apart
 
 
@@ -87,6 +88,19 @@ class Store:
     def write_coverage(self, span: Span) -> bool:
         """Append one line to the coverage; the same in every other respect."""
         return self._write(COVERAGE, span)
+
+    def holds(self, text: str) -> int:
+        """How often a text stands in the violations written last, as others would read them.
+
+        Raises OSError if the file can't be opened by its name.
+        """
+        with self._lock:
+            path = self._segments[VIOLATIONS].path if VIOLATIONS in self._segments else None
+        if path is None:
+            return 0
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _LOOK_BACK))
+            return file.read().count(text.encode())
 
     def sync(self) -> bool:
         """Bring what was written to the disk, begin new segments, delete old ones.

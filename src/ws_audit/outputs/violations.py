@@ -118,6 +118,18 @@ class Violations:
         finally:
             self._export(self._maker.violation(delivery, finding, outcome=True))
 
+    def synthetic(self, delivery: Delivery, *, outcome: bool) -> None:
+        """The self-test's violation: on disk, and exported with its outcome; in no book or log."""
+        finding = self._maker.finding(delivery)._replace(synthetic=True)
+        span = self._maker.violation(delivery, finding, outcome=outcome)
+        if not outcome:
+            self._keep(span)
+            return
+        try:
+            self._keep(self._maker.outcome(delivery, time.time_ns(), synthetic=True))
+        finally:
+            self._export(span)
+
     def _aggregate(self, finding: Finding) -> None:
         if not finding.delivered:
             finding = finding._replace(size=0)  # bytes are those that went out
