@@ -48,7 +48,7 @@ from .process.breaker import Breaker
 from .process.faults import told
 from .process.forks import Undivided
 from .process.modules import is_installed, is_standard, name_of
-from .selftest import SelfTest
+from .selftest.walk import SelfTest
 from .sharing.graph import Reader as GraphReader
 from .sharing.search import Search
 from .sink import Sink

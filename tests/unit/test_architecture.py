@@ -85,7 +85,6 @@ MAY: dict[str, frozenset[str]] = {
         "breaker": "",
         "control": "",
         "faults": "",
-        "synthetic": "",
         "intents": "behalf contents sites tables tally",
         "behalf": "identity",
         "served": "identity tables",
@@ -121,7 +120,7 @@ MAY: dict[str, frozenset[str]] = {
         # what is made for Prometheus, Alertmanager and Grafana, of names alone
         "grafana": "",
         "selftest": "bindings canaries classify hooks identity intents labels payloads sink"
-        " synthetic tables tally transports witnesses",
+        " tables tally transports witnesses",
         # what joins them, and what begins it
         "runtime": "bindings breaker canaries classify declarations discovery drain facts factories"
         " faults forks hooks identity intents labels modules outputs payloads resources selftest"

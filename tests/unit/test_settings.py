@@ -50,6 +50,7 @@ KEYS: dict[str, tuple[object, str, object]] = {
     "limits.resources": (100_000, "7", 7),
     "limits.payload_bytes": (1_048_576, "7", 7),
     "limits.cpu_share": (0.05, "1", 1.0),
+    "selftest.interval_seconds": (0, "600", 600),
     "canary.tokens_file": ("", f"'{TOKENS}'", str(TOKENS)),
     "push.log": (True, "false", False),
     "push.webhook": ("", '"https://hook.example/x"', "https://hook.example/x"),
@@ -98,6 +99,7 @@ LISTS = (
     'a list of dotted field paths, such as "data.user_id" or, of each in a list, "notes[].user_id"'
 )
 FIELDS = 'a list of dotted field paths, such as "data.user_id"'
+INTERVAL = "a whole number from 0 to 1800"
 SHARE = "a number above 0, at most 1"
 TABLES = "tables, each begun with [[manager]]"
 MODES = '"observe" or "block"'
@@ -170,6 +172,11 @@ BAD = [
     ("manager", '["a:B"]', "['a:B']", TABLES),
     ("policy", '{ kind = "room" }', "{'kind': 'room'}", TABLES.replace("manager", "policy")),
     ("store", "5", "5", "a table"),
+    ("selftest", "600", "600", "a table"),
+    ("selftest.interval_seconds", "-1", "-1", INTERVAL),
+    ("selftest.interval_seconds", "1801", "1801", INTERVAL),
+    ("selftest.interval_seconds", "0.5", "0.5", INTERVAL),
+    ("selftest.interval_seconds", "true", "true", INTERVAL),
     ("store.max_bytes", "[" + "1, " * 40 + "]", f"[{'1, ' * 25}1...", SIZE),
 ]
 
@@ -284,7 +291,7 @@ def test_the_contracts_example_loads() -> None:
         unsupported(what, EXAMPLE)
         for what in (
             *("store.events", "limits.runs"),
-            *("selftest", "inventory", "sequence"),
+            *("inventory", "sequence"),
         )
     ]
     assert settings.include == ("app.*",)
