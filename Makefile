@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SHIPPED := $(shell find src examples -type f -not -path '*/__pycache__/*')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo stack test soak matrix lint format bench bench-startup bench-leaks bench-public check lock lock-check clean
+.PHONY: help setup demo stack test soak matrix lint format bench bench-startup bench-leaks bench-public grafana check lock lock-check clean
 
 help:
 	@echo 'make demo    ten users over real WebSockets: clean, then with every seeded leak'
@@ -27,6 +27,7 @@ help:
 	@echo 'make bench   the cost of one audited send; make bench-startup: of starting a process'
 	@echo 'make bench-leaks   how many seeded leaks it finds, and what it calls one that is none'
 	@echo 'make bench-public  how much of three published applications it can judge'
+	@echo 'make grafana   the dashboards, rules and data sources under grafana/'
 	@echo 'make lock    resolve the dependencies anew'
 
 setup: $(VENV)/.installed
@@ -85,6 +86,10 @@ bench-startup: setup
 # MODE=reviewed (default), canary, none, ..., ablation for all: python -m benchmarks.leaks --help
 bench-leaks: setup
 	$(BIN)/python -m benchmarks.leaks $(MODE)
+
+# What is committed under grafana/, save for the tests of the rules.
+grafana: setup
+	$(BIN)/ws-audit grafana grafana --force
 
 # Installs what it measures, from PyPI, into .venv-public.
 bench-public: setup

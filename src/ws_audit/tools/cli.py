@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "demo": "watch ten users, a seeded leak, and what the agent says of it",
     "doctor": "say whether the agent sees and can judge the messages, and what settles it",
     "learn": "propose roles, connections and policies from clean traffic, for a person to review",
+    "grafana": "write dashboards, alert rules and data sources, ready to mount",
     "review": "tell from a trace directory who saw whose data",
 }
 
