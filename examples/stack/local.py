@@ -37,7 +37,7 @@ class Local:
         self._users = {secrets.token_hex(16): name for name in NAMES}
         self._key = secrets.token_hex(32)
         self._parts: list[Part] = []  # in the order they were started
-        self._stopping = False
+        self._listeners: list[threading.Thread] = []
 
     def start(self) -> None:
         """Whatever the others speak to comes first."""
@@ -61,10 +61,11 @@ class Local:
 
     def stop(self) -> None:
         """In reverse: the service can still tell the others its last."""
-        self._stopping = True
-
         for part in reversed(self._parts):
             part.stop()
+
+        for listener in self._listeners:
+            listener.join(1)
 
     def ended(self) -> Part | None:
         """A part that should run and does not."""
@@ -116,7 +117,9 @@ class Local:
             for line in part.lines():
                 say(f"[{part.name}] {line}")
 
-        threading.Thread(target=copy, daemon=True).start()
+        listener = threading.Thread(target=copy, daemon=True)
+        listener.start()
+        self._listeners.append(listener)
 
 
 def say(text: str) -> None:

@@ -38,6 +38,7 @@ def test_a_walk_through_it(walk: Walk) -> None:
     walk.process.send_signal(signal.SIGINT)
     assert walk.process.wait(20) == 0
     assert walk.told("^All stopped")
+    assert walk.told(r'^\[load\] \{"frames": \d+, "foreign": 1\}$')
     assert not [each for each in processes if Path(f"/proc/{each}").exists()]
     for port in ports:
         with pytest.raises(OSError, match="refused"), socket.create_connection((parts.HOST, port)):
