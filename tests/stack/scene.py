@@ -34,7 +34,7 @@ USERS = 6
 PATIENCE = 60.0  # seconds; what is waited for takes a third of it
 # In a copy of the rules: a missing agent is told after five minutes, which no test can wait. A new
 # one needs up to three scrapes to be there: none without a heartbeat, none with the first only.
-MISSING_FOR = "20s"
+MISSING_FOR = "15s"
 # What is waited for: job -> alert.
 EXPECTED = {"leaky": "WsAuditLeakConfirmed", "gone": "WsAuditAgentMissing"}
 

@@ -63,7 +63,7 @@ def test_who_can_be_asked_for_its_health_is() -> None:
 
 
 def test_what_is_mounted_exists() -> None:
-    for name in SERVICES.keys() - {"grafana"}:
+    for name in SERVICES:
         for place, source in mounts(name).items():
             if source.startswith("."):
                 assert (parts.HERE / source).exists(), f"{name}: {source} at {place}"
@@ -139,6 +139,31 @@ def test_the_collector_has_what_its_pipelines_name() -> None:
     account = SERVICES["clickhouse"]["environment"]
     assert clickhouse["username"] == account["CLICKHOUSE_USER"]
     assert clickhouse["password"] == account["CLICKHOUSE_PASSWORD"]
+
+
+def test_grafana_finds_its_dashboards_and_where_the_data_are() -> None:
+    environment = SERVICES["grafana"]["environment"]
+    places = mounts("grafana")
+    told = {}
+    for kind in ("datasources", "dashboards"):
+        folder = (parts.HERE / places[f"/etc/grafana/provisioning/{kind}"]).resolve()
+        (file,) = folder.iterdir()
+        for variable in re.findall(r"(?<!\$)\$(\w+)", file.read_text()):
+            assert variable in environment, f"{file.name}: ${variable}"
+        told[kind] = yaml.safe_load(file.read_text())
+    (provider,) = told["dashboards"]["providers"]
+    dashboards = (parts.HERE / places[provider["options"]["path"]]).resolve()
+    assert list(dashboards.glob("*.json"))
+
+    types = {each["type"] for each in told["datasources"]["datasources"]}
+    assert types == {"prometheus", "tempo", environment["GF_PLUGINS_PREINSTALL_SYNC"]}
+    server = loaded("tempo.yaml")["server"]["http_listen_port"]
+    assert environment["WS_AUDIT_TEMPO_URL"] == f"http://tempo:{server}"
+    assert environment["WS_AUDIT_PROMETHEUS_URL"] == "http://prometheus:9090"
+    account = SERVICES["clickhouse"]["environment"]
+    assert environment["WS_AUDIT_CLICKHOUSE_HOST"] == "clickhouse"
+    for name in ("USER", "PASSWORD"):
+        assert environment[f"WS_AUDIT_CLICKHOUSE_{name}"] == account[f"CLICKHOUSE_{name}"]
 
 
 def port_of(endpoint: str) -> str:
