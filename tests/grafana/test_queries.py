@@ -82,6 +82,7 @@ def stage(folder: Any, defects: str) -> Iterator[Stage]:
             app="handing:app",
             defects=defects,
             settings={"WS_AUDIT_INCLUDE": "agent_chat.*,handing"},
+            config="[selftest]\ninterval_seconds = 600\n",
         ) as service,
         prometheus(folder, service.metrics_port) as server,
     ):

@@ -54,7 +54,12 @@ class Alert:
     @property
     def runbook(self) -> str:
         """What an alert carries: the command on the first line, and where more is said."""
-        return f"{self.command}\n({self.hint})"
+        return f"{self.command}\n({self.hint})\n{self.page}"
+
+    @property
+    def page(self) -> str:
+        """The runbook's page, in the repository."""
+        return f"docs/runbooks/{self.name}.md"
 
     @property
     def graded(self) -> str:
@@ -65,3 +70,12 @@ class Alert:
         if self.watched is None:
             return self.expression
         return f"(\n{self.expression}\n)\nor\n({self.watched}) * 0"
+
+
+def one_of(label: str, cases: dict[str, str], otherwise: str) -> str:
+    """A template: what each value of a label stands for."""
+    text = "".join(
+        f'{{{{ {"else if" if number else "if"} eq $labels.{label} "{value}" }}}}{meaning}'
+        for number, (value, meaning) in enumerate(cases.items())
+    )
+    return f"{text}{{{{ else }}}}{otherwise}{{{{ end }}}}"

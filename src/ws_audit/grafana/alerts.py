@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import blindness, leaks
+from . import blindness, gaps, leaks
 from .alert import Alert
 from .promql import Selectors
 
@@ -18,4 +18,4 @@ __all__ = ["Alert", "alerts"]
 def alerts(job: str | None = None) -> Sequence[Alert]:
     """The alerts, for the scrape jobs that `job` (a regular expression) matches; else for all."""
     series = Selectors(job)
-    return (*leaks.alerts(series), *blindness.alerts(series))
+    return (*leaks.alerts(series), *blindness.alerts(series), *gaps.alerts(series))

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The alerts that nobody would know of a leak.
+"""The alerts that the agent is not there, does not work, or cannot tell.
 
-"No alert" must mean that all was judged and nothing was wrong, never that the agent was not there.
+"No alert" must mean that all was judged and nothing was wrong, never that nobody looked.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .alert import BLINDNESS, PAGE, TICKET, Alert
-from .promql import inner, lines
+from .alert import BLINDNESS, PAGE, TICKET, Alert, one_of
+from .promql import lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,14 +18,16 @@ if TYPE_CHECKING:
 
 
 def alerts(series: Selectors) -> Iterator[Alert]:
-    """From the agent that is not there to the messages it could not judge."""
-    yield _agent_missing(series)
-    yield _unjudged(series)
+    """No agent, an agent that has stopped, an agent that no longer finds what it should."""
+    yield _missing(series)
+    yield _stale(series)
+    yield _untested(series)
 
 
-def _agent_missing(series: Selectors) -> Alert:
+def _missing(series: Selectors) -> Alert:
     up, info = series("up"), series("ws_audit_build_info")
     heartbeat = series("ws_audit_heartbeat_timestamp_seconds")
+    had_it = f"group by (job) (last_over_time({info}[1d]))"
     return Alert(
         "WsAuditAgentMissing",
         BLINDNESS,
@@ -33,13 +35,11 @@ def _agent_missing(series: Selectors) -> Alert:
             f"""
             (
               {up} == 1
-              and on (job) group by (job) (last_over_time({info}[1d]))
+              and on (job) {had_it}
             ) unless on (job, instance) {heartbeat}
-            or on (job, instance)
-            changes({heartbeat}[5m]) == 0
             or
             (
-              group by (job) (last_over_time({info}[1d]))
+              {had_it}
               unless on (job) ({up} == 1)
             )
             """
@@ -50,77 +50,112 @@ def _agent_missing(series: Selectors) -> Alert:
         ),
         description=(
             "{{ if $labels.instance -}}"
-            " The target answers, but its agent is missing or has stopped working its records off."
-            " Until it is back, the absence of leak alerts means nothing."
+            " The target answers, but has no agent, and others of its job have or had one."
             " {{- else -}}"
             " No target of the job is left that can be scraped, and one had the agent within the"
             " last day."
             " {{- end }}"
+            " Until it is back, the absence of leak alerts means nothing."
         ),
-        command="ws-audit review DIR",
+        command="ws-audit doctor",
         hint=(
-            "its window and coverage end where the agent went blind; then look for"
-            " WS_AUDIT_ENABLED=1 in the environment of the new deployment, and for the agent's"
-            " start line in its log"
+            "where the service runs, in its environment; then look for WS_AUDIT_ENABLED=1 in the"
+            " environment of the new deployment, and for the agent's start line in its log"
         ),
         no_data="Alerting",
         pending="5m",
-        watched=f"group by (job) (last_over_time({info}[1d]))",
+        watched=had_it,
         remark=(
-            "Three ways to see nothing: a target without the agent, an agent that no longer works"
-            " its records off, no target at all. A job is forgotten a day after it last showed the"
-            " agent."
+            "A target without the agent in a job that has it, or no target at all. A job is"
+            " forgotten a day after it last showed the agent."
         ),
     )
 
 
-def _unjudged(series: Selectors) -> Alert:
+def _stale(series: Selectors) -> Alert:
+    heartbeat = series("ws_audit_heartbeat_timestamp_seconds")
+    off = f"abs(timestamp({heartbeat}) - {heartbeat}) > 60"
     return Alert(
-        "WsAuditUnjudgedTraffic",
+        "WsAuditHeartbeatStale",
         BLINDNESS,
         lines(
             f"""
-            (
-              {inner(_share(series, "30m"), 14)}
+            label_replace(
+              {off}
+              and changes({heartbeat}[3m]) == 0,
+              "cause", "stopped", "", ""
             )
             or
-            (
-              {inner(_share(series, "6h"), 14)}
+            label_replace(
+              {off}
+              and changes({heartbeat}[3m]) > 0,
+              "cause", "clock", "", ""
             )
             """
         ),
-        labels={"severity": TICKET},
+        labels={"severity": one_of("cause", {"stopped": PAGE}, TICKET)},
         summary=(
-            "{{ $value | humanizePercentage }} of the messages of {{ $labels.job }} could not be"
-            " judged"
+            '{{ if eq $labels.cause "stopped" }}The agent of {{ $labels.job }} at'
+            " {{ $labels.instance }} has stopped working its records off{{ else }}The clock of"
+            " {{ $labels.job }} at {{ $labels.instance }} is off by"
+            " {{ $value | humanizeDuration }}{{ end }}"
         ),
         description=(
-            "For these messages nobody can say whose they were: a leak among them raises no alert."
-            " ws_audit_unattributed_total has the reasons."
+            '{{ if eq $labels.cause "stopped" -}}'
+            " The process answers and its agent does not fold: messages are still judged, counted"
+            " and stored, but nothing that waits is done any more."
+            " {{- else -}}"
+            " The heartbeat moves, and is more than a minute away from Prometheus' time. From five"
+            " minutes on, a leak whose process died before it was scraped may not be alerted."
+            " {{- end }}"
         ),
-        command="ws-audit review DIR",
+        command="ws-audit doctor",
         hint=(
-            "its coverage says how much; ws_audit_unattributed_total has the reasons, and most are"
-            " settled by a line of configuration that says where the user is found"
+            "where the service runs, in its environment; a stopped worker needs a restart of the"
+            " process, a clock needs its time service"
         ),
-        no_data="OK",
-        pending="10m",
+        no_data="OK",  # no agent at all is WsAuditAgentMissing's to tell, once
+        pending="5m",
         remark=(
-            "The share must be above 1 % and stand on ten messages or more. Services with little"
-            " traffic gather those in six hours."
+            "Held against the time of the sample, not of the evaluation: a scrape a minute ago is"
+            " no minute of delay."
         ),
     )
 
 
-def _share(series: Selectors, window: str) -> str:
-    frames = "ws_audit_frames_total"
-    unjudged = f"increase({series(frames, judged='false')}[{window}])"
-    return lines(
-        f"""
-        sum by (job) ({unjudged})
-        / sum by (job) (increase({series(frames)}[{window}]))
-        > 0.01
-        and
-        sum by (job) ({unjudged}) >= 10
-        """
+def _untested(series: Selectors) -> Alert:
+    success = series("ws_audit_selftest_success_timestamp_seconds")
+    expected = series("ws_audit_violations_total", synthetic="true")
+    return Alert(
+        "WsAuditSelfTestStale",
+        BLINDNESS,
+        lines(
+            f"""
+            time() - ({success} > 0) > 3600
+            or
+            (
+              time() - (max_over_time({success}[1h]) == 0)
+              and on (job, instance)
+              ({expected} and {expected} offset 1h)
+            )
+            """
+        ),
+        labels={"severity": PAGE},
+        summary=(
+            "{{ $labels.job }} at {{ $labels.instance }} has not passed its self-test for an hour"
+        ),
+        description=(
+            "A leak that is nobody's is sent through the agent every so often and has to be found"
+            " again. It was not: a real leak may not be found either."
+        ),
+        command="ws-audit doctor",
+        hint=(
+            "where the service runs, in its environment; the log of the process names the stage at"
+            " which its own self-test ended"
+        ),
+        no_data="OK",  # without selftest.interval_seconds there is none
+        remark=(
+            "A process that is to test itself has synthetic series from its start, at 0. One that"
+            " has not passed yet is given an hour."
+        ),
     )

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from .alert import LEAKS, PAGE, Alert
-from .promql import Regex, inner, lines
+from .alert import LEAKS, PAGE, PAGE_IN_HOURS, TICKET, Alert, one_of
+from .promql import Regex, grew, inner, lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,8 +24,14 @@ _BY: Final = "job, rule, severity"
 
 
 def alerts(series: Selectors) -> Iterator[Alert]:
-    """Confirmed leaks, then all others."""
-    yield Alert(
+    """Confirmed leaks, all others, and what nobody has dealt with yet."""
+    yield _confirmed(series)
+    yield _suspected(series)
+    yield _open(series)
+
+
+def _confirmed(series: Selectors) -> Alert:
+    return Alert(
         "WsAuditLeakConfirmed",
         LEAKS,
         _new(series, "confirmed"),
@@ -47,12 +53,15 @@ def alerts(series: Selectors) -> Iterator[Alert]:
         no_data="OK",
         keep_firing="1h",
     )
-    yield Alert(
+
+
+def _suspected(series: Selectors) -> Alert:
+    return Alert(
         "WsAuditLeakSuspected",
         LEAKS,
-        _new(series, Regex("probable|suspected")),
+        _new(series, Regex("probable|suspected|hygiene")),
         labels={
-            "severity": '{{ if eq $labels.severity "probable" }}page{{ else }}ticket{{ end }}',
+            "severity": one_of("severity", {"probable": PAGE_IN_HOURS}, TICKET),
             "ws_audit_severity": "{{ $labels.severity }}",
         },
         summary=(
@@ -60,10 +69,11 @@ def alerts(series: Selectors) -> Iterator[Alert]:
             " ({{ $labels.rule }}, {{ $labels.severity }})"
         ),
         description=(
-            "One piece of evidence says that a message on a connection of {{ $labels.job }}"
-            ' belonged to somebody else, or that a connection changed its user. "probable" is'
-            ' strong evidence; "suspected" is weak, an undeclared broadcast, or a connection'
-            " whose user is only claimed."
+            'Less than proof. "probable": strong evidence says that a message on a connection of'
+            " {{ $labels.job }} belonged to somebody else, or that a connection changed its user."
+            ' "suspected": weak evidence, an undeclared broadcast, or a connection whose user is'
+            ' only claimed. "hygiene": no message went wrong, but a client claims to be somebody'
+            " else, a thread's id stands for a user, or users share an object."
         ),
         command="ws-audit review DIR",
         hint=(
@@ -73,8 +83,44 @@ def alerts(series: Selectors) -> Iterator[Alert]:
         no_data="OK",
         keep_firing="1h",
         remark=(
-            'A client alone can raise "suspected" (it claims whose connection it is), never'
-            ' "probable".'
+            'A client alone can raise "suspected" (it claims whose connection it is) and "hygiene"'
+            ' (it claims to be somebody else): a ticket at most. "probable" it cannot raise.'
+        ),
+    )
+
+
+def _open(series: Selectors) -> Alert:
+    incidents = series("ws_audit_open_incidents")
+    return Alert(
+        "WsAuditIncidentOpen",
+        LEAKS,
+        lines(
+            f"""
+            max by (job) (max_over_time({incidents}[5m])) > 0
+            or
+            (
+              max by (job) (last_over_time({incidents}[1d])) > 0
+              unless on (job)
+              max by (job) (last_over_time({incidents}[5m]))
+            )
+            """
+        ),
+        labels={"severity": PAGE_IN_HOURS},
+        summary="{{ $labels.job }} has leaks that nobody has acknowledged: {{ $value }}",
+        description=(
+            "An incident stays open, across restarts, until a person says that it has been dealt"
+            " with. Counted are confirmed and probable leaks; a self-test is none."
+        ),
+        command="ws-audit review DIR",
+        hint=(
+            "DIR is the service's WS_AUDIT_TRACE_DIR; when it has been dealt with: ws-audit review"
+            " ack INCIDENT --by NAME --note TEXT"
+        ),
+        no_data="OK",
+        remark=(
+            "For five minutes the highest of the old process and the new one counts, which has its"
+            " trace directory still to read. Where no process is left, the last word counts for a"
+            " day."
         ),
     )
 
@@ -93,26 +139,6 @@ def _new(series: Selectors, severity: str) -> str:
             last_over_time({last}[1h] offset 5m)
             or
             last_over_time({last}[5m]) * 0 + (time() - 300)
-          )
-        )
-        """
-    )
-
-
-def grew(counter: str, by: str, window: str) -> str:
-    """Whether a counter went up within the window, and be it with its first sample."""
-    return lines(
-        f"""
-        sum by ({by}) (
-          increase({counter}[{window}])
-        ) > 0
-        or
-        sum by ({by}) (
-          last_over_time({counter}[{window}])
-          > (
-            last_over_time({counter}[1h] offset {window})
-            or
-            last_over_time({counter}[{window}]) * 0
           )
         )
         """

@@ -46,3 +46,23 @@ def lines(text: str) -> str:
 def inner(text: str, margin: int) -> str:
     """A query to stand inside another: its further lines moved in to where its first one is."""
     return indent(text, " " * margin).lstrip(" ")
+
+
+def grew(counter: str, by: str, window: str) -> str:
+    """Whether a counter went up within the window, and be it with its first sample."""
+    return lines(
+        f"""
+        sum by ({by}) (
+          increase({counter}[{window}])
+        ) > 0
+        or
+        sum by ({by}) (
+          last_over_time({counter}[{window}])
+          > (
+            last_over_time({counter}[1h] offset {window})
+            or
+            last_over_time({counter}[{window}]) * 0
+          )
+        )
+        """
+    )

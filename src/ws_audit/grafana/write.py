@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 
+from . import alertmanager
 from .alerts import alerts
 from .dashboards import DASHBOARDS
 from .options import EVERY_JOB, Options
@@ -30,6 +31,7 @@ def files(options: Options) -> dict[str, str]:
     found = {f"dashboards/{page.uid}.json": render(page, options) for page in DASHBOARDS}
     found |= {
         "prometheus/ws_audit.rules.yml": rules(listed),
+        "alertmanager/alertmanager.yml": alertmanager.sample(),
         "provisioning/dashboards/ws_audit.yml": dashboard_provider(options),
         "provisioning/datasources/ws_audit.yml": data_sources(options),
         "provisioning/alerting/ws_audit_rules.yml": alert_rules(listed, options),
