@@ -132,8 +132,8 @@ MAY: dict[str, frozenset[str]] = {
         "__init__": "agent",
         "instrumentor": "__init__",  # the public calls, under the names OpenTelemetry calls
         # on top; nothing may import it but `python -m ws_audit`
-        "tools": "incidents outputs review agent runtime classify declared factories facts"
-        " grafana identity judge hooks modules signs transports",
+        "tools": "incidents outputs review agent bootstrap runtime classify declared factories"
+        " facts grafana identity judge hooks modules selftest signs tally transports",
         "__main__": "tools",
     }.items()
 }

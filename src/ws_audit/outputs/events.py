@@ -59,6 +59,9 @@ class LogEvents:
         severity = {CONFIRMED: SeverityNumber.FATAL, PROBABLE: SeverityNumber.WARN}.get(
             incident["severity"], SeverityNumber.INFO
         )
+        synthetic = {}
+        if incident.get("synthetic"):  # a collector that goes by the severity wakes nobody
+            severity, synthetic = SeverityNumber.INFO, {schema.SYNTHETIC: True}
         self._logger.emit(
             LogRecord(
                 timestamp=time.time_ns(),
@@ -67,6 +70,7 @@ class LogEvents:
                 body=summary(incident),
                 event_name=schema.VIOLATION_EVENT,
                 attributes={
+                    **synthetic,
                     schema.RULE: incident["rule"],
                     schema.SEVERITY: incident["severity"],
                     "ws_audit.incident.id": incident["id"],

@@ -44,6 +44,7 @@ class Webhook:
 
     def __init__(self, url: str) -> None:
         self._url = url
+        self.error = ""  # why the last one was not taken
 
     def send(self, incident: dict[str, Any]) -> bool:
         """True on 2xx. Redirects are refused: incidents go where the operator said."""
@@ -62,10 +63,15 @@ class Webhook:
         )
         try:
             with opener.open(call, timeout=self.TIMEOUT) as answer:
-                status: int = answer.status
-                return 200 <= status < 300
-        except (error.URLError, OSError, ValueError):
-            return False
+                self.error = f"HTTP {answer.status}"
+                taken: bool = 200 <= answer.status < 300
+                return taken
+        except error.HTTPError as answer:
+            self.error = f"HTTP {answer.code}"
+        except (error.URLError, OSError, ValueError) as fault:
+            cause = getattr(fault, "reason", fault)  # of its texts only the system's: no URL
+            self.error = getattr(cause, "strerror", "") or type(cause).__name__
+        return False
 
     def forget(self) -> None:
         """After a fork: nothing is kept open between two calls."""
