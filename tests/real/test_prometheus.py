@@ -150,7 +150,7 @@ def test_a_leak_fires_its_alert(tmp_path: Path, defect: str, alert: str, severit
     assert not others
     assert labels["ws_audit_severity"] == severity
     assert labels["rule"] == rule
-    assert labels["severity"] == "page"
+    assert labels["severity"] == {"confirmed": "page", "probable": "page_in_hours"}[severity]
     assert exemplars <= traces
 
 

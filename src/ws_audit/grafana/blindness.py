@@ -148,7 +148,7 @@ def _untested(series: Selectors) -> Alert:
             "A leak that is nobody's is sent through the agent every so often and has to be found"
             " again. It was not: a real leak may not be found either."
         ),
-        command="ws-audit doctor",
+        command="ws-audit selftest",
         hint=(
             "where the service runs, in its environment; the log of the process names the stage at"
             " which its own self-test ended"
