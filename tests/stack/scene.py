@@ -15,6 +15,7 @@ import contextlib
 import functools
 import json
 import re
+import signal
 import threading
 import time
 from dataclasses import dataclass, field
@@ -34,7 +35,7 @@ USERS = 6
 PATIENCE = 60.0  # seconds; what is waited for takes a third of it
 # In a copy of the rules: a missing agent is told after five minutes, which no test can wait. A new
 # one needs up to three scrapes to be there: none without a heartbeat, none with the first only.
-MISSING_FOR = "15s"
+MISSING_FOR = "20s"
 # What is waited for: job -> alert.
 EXPECTED = {"leaky": "WsAuditLeakConfirmed", "gone": "WsAuditAgentMissing"}
 
@@ -268,6 +269,7 @@ def kill(played: Scene) -> None:
     frame = job.slip()
     assert job.service is not None
     job.service.kill()
+    assert job.service.process.returncode == -signal.SIGKILL
     played.frames["killed"] = frame
     played.alarms = job.alarms()
     played.scraped = server.value('sum(max_over_time(ws_audit_violations_total{job="killed"}[5m]))')
