@@ -27,7 +27,7 @@ HOST = "127.0.0.1"
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 RULES = ROOT / "grafana" / "prometheus" / "ws_audit.rules.yml"
-ROUTING = HERE / "alertmanager.yml"
+ROUTING = ROOT / "grafana" / "alertmanager" / "alertmanager.yml"
 READY_SECONDS = 30.0
 STOP_SECONDS = 10.0
 

@@ -59,6 +59,7 @@ def test_one_frame_reaches_the_pager(played: Scene, tell: list[str]) -> None:
     assert incident["id"] == pushed["id"]
     assert page.labels["rule"] == incident["rule"]
     assert page.labels["severity"] == "page"
+    assert page.receiver == "ws-audit-page"
     assert [body["id"] for _, body in played.pager.pushed["leaky"]] == [incident["id"]]
 
 
@@ -84,6 +85,7 @@ def test_a_killed_worker_is_heard(played: Scene, tell: list[str]) -> None:
 def test_a_deployment_without_the_agent_is_missed(played: Scene, tell: list[str]) -> None:
     page = played.pager.page("gone", "WsAuditAgentMissing")
     assert page is not None
+    assert page.receiver == "ws-audit-page"
     assert page.labels["instance"].endswith(f":{played.jobs['gone'].port}")
     # The target answers, its users chat on: it is the agent that is not there.
     assert played.prometheus.value('up{job="gone"}') == 1
