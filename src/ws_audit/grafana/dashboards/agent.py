@@ -29,6 +29,7 @@ from ws_audit.grafana.promql import Regex
 from .common import (
     BUILD,
     FRAMES,
+    GONE,
     HEARTBEAT,
     NO_AGENT,
     RATE,
@@ -54,7 +55,7 @@ _OLD: Final[Steps] = ((None, "green"), (1800, "orange"), (3600, "red"))
 
 _STATE: Final = " or ".join(
     (
-        f"(count({UNWATCHED})) * 0 + 4",
+        f"(count({UNWATCHED}) or count({GONE})) * 0 + 4",
         f"(count({_AGE} > 60)) * 0 + 3",
         f"(count(sum by (job) ({series(_TARGETS, state='patched')}) == 0)) * 0 + 2",
         f"(sum({series(_TARGETS, state=Regex('too_late|failed'))}) > 0) * 0 + 1",

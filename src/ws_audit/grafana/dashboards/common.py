@@ -57,6 +57,12 @@ UNWATCHED: Final = (
     f" unless on (job, instance) {series_of_job(HEARTBEAT)}"
 )
 
+# Jobs in which an agent was seen within the last day, and no target answers any more.
+GONE: Final = (
+    f"group by (job) (last_over_time({series_of_job(BUILD)}[1d]))"
+    f" unless on (job) ({series_of_job('up')} == 1)"
+)
+
 TARGETS_WITHOUT_AGENT: Final = Stat(
     title="Targets without agent",
     about=(

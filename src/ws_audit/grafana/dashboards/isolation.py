@@ -29,6 +29,7 @@ from ws_audit.grafana.panels import (
 from .common import (
     BUILD,
     FRAMES,
+    GONE,
     HEARTBEAT,
     LEAKS,
     NO_AGENT,
@@ -57,12 +58,14 @@ def _recent(severity: str) -> str:
     )
 
 
+_STOPPED: Final = f"count(time() - {series(HEARTBEAT)} > 60)"
+
 # The first line that has an answer is the answer. Each is the worst that is still unsaid.
 _ANSWER: Final = " or ".join(
     (
         f"{_recent('confirmed')} * 0 + 6",
         f"({_recent('probable')} or sum({_OPEN}) > 0) * 0 + 5",
-        f"(count({UNWATCHED}) or count(time() - {series(HEARTBEAT)} > 60)) * 0 + 4",
+        f"(count({UNWATCHED}) or count({GONE}) or {_STOPPED}) * 0 + 4",
         f"{_recent('suspected')} * 0 + 3",
         f"({judged_share()} < 0.99) * 0 + 2",
         f"({_MESSAGES} == 0) * 0 + 1",
