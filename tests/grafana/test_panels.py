@@ -186,6 +186,26 @@ def test_nothing_overlaps_and_every_line_is_full(page: Any) -> None:
     assert len(set(ids)) == len(ids)
 
 
+def texts_of(mappings: list[Any]) -> dict[int, tuple[str, str]]:
+    return {
+        int(value): (shown["text"], shown["color"])
+        for mapping in mappings
+        for value, shown in mapping["options"].items()
+    }
+
+
+def limits_of(panel: Any) -> dict[str, tuple[tuple[float | None, str], ...]]:
+    """The thresholds of single columns and values."""
+    return {
+        override["matcher"]["options"]: tuple(
+            (step["value"], step["color"]) for step in each["value"]["steps"]
+        )
+        for override in panel["fieldConfig"]["overrides"]
+        for each in override["properties"]
+        if each["id"] == "thresholds"
+    }
+
+
 def test_what_was_written_in_the_panels_is_in_the_files() -> None:
     made = files()
     for page in DASHBOARDS:
@@ -204,6 +224,25 @@ def test_what_was_written_in_the_panels_is_in_the_files() -> None:
             assert (defaults["unit"], defaults["noValue"]) == (panel.unit, panel.empty)
             asked = [target.get("expr", target.get("query")) for target in found["targets"]]
             assert asked == [query.expr for query in panel.queries]
+            steps = [(step["value"], step["color"]) for step in defaults["thresholds"]["steps"]]
+            assert steps == list(panel.steps)
+            if isinstance(panel, Stat):
+                assert texts_of(defaults.get("mappings", [])) == panel.texts
+                assert limits_of(found) == {
+                    name: query.steps
+                    for name, query in zip("ABCD", panel.queries, strict=False)
+                    if query.steps
+                }
+            if isinstance(panel, Table):
+                merge, arrange = found["transformations"]
+                assert merge["id"] == "merge"
+                values = {f"Value #{each['refId']}" for each in found["targets"]}
+                assert set(arrange["options"]["renameByName"]) == {*panel.labels, *values}
+                assert arrange["options"]["excludeByName"] == {"Time": True}
+                assert limits_of(found) == {
+                    column.title: column.steps for column in panel.values if column.steps
+                }
+                assert {each["format"] for each in found["targets"]} == {"table"}
             instant = {target.get("instant", False) for target in found["targets"]}
             assert instant == {isinstance(panel, (Stat, Table))}
             assert any(

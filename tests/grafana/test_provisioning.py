@@ -111,7 +111,7 @@ def test_what_is_wrong_is_above_zero_and_what_is_watched_is_not(tmp_path: Path) 
                     f"(({alert.graded}) > 0) unless ({alert.expression})",
                     f"({alert.expression}) unless (({alert.graded}) > 0)",
                 )
-                for time in sorted(times)
+                for time in sorted(times)[:: max(1, len(times) // 2)]  # two or three of them
             ]
             tests.append(
                 {

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import re
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -99,15 +100,26 @@ def stage(folder: Any, defects: str) -> Iterator[Stage]:
 
 
 @pytest.fixture(scope="module")
-def leaking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with stage(tmp_path_factory.mktemp("leaking"), "fanout_bug") as ready:
-        yield ready
+def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Stage]]:
+    """One with leaks, one without, made at the same time: each takes seconds."""
+    with contextlib.ExitStack() as stack, ThreadPoolExecutor() as pool:
+        making = {
+            defects: pool.submit(
+                stack.enter_context, stage(tmp_path_factory.mktemp(defects or "clean"), defects)
+            )
+            for defects in ("fanout_bug", "")
+        }
+        yield {defects: each.result() for defects, each in making.items()}
 
 
-@pytest.fixture(scope="module")
-def clean(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with stage(tmp_path_factory.mktemp("clean"), "") as ready:
-        yield ready
+@pytest.fixture
+def leaking(stages: dict[str, Stage]) -> Stage:
+    return stages["fanout_bug"]
+
+
+@pytest.fixture
+def clean(stages: dict[str, Stage]) -> Stage:
+    return stages[""]
 
 
 def never_here(expr: str) -> bool:
