@@ -175,6 +175,7 @@ def test_nothing_overlaps_and_every_line_is_full(page: Any) -> None:
     taken: dict[tuple[int, int], str] = {}
     for panel in document["panels"]:
         at = panel["gridPos"]
+        assert at["x"] + at["w"] <= 24, panel["title"]
         for x in range(at["x"], at["x"] + at["w"]):
             for y in range(at["y"], at["y"] + at["h"]):
                 assert (x, y) not in taken, (panel["title"], taken.get((x, y)))
