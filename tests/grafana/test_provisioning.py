@@ -12,7 +12,8 @@ import yaml
 
 from tests.grafana.made import COMMITTED, files
 from tests.grafana.test_answers import promtool
-from ws_audit.grafana.alert import PAGE, PAGE_IN_HOURS, Alert
+from ws_audit.grafana.alert import PAGE, PAGE_IN_HOURS, TICKET, Alert
+from ws_audit.grafana.alertmanager import RECEIVERS
 from ws_audit.grafana.alerts import alerts
 from ws_audit.grafana.dashboards import DASHBOARDS
 from ws_audit.grafana.options import Options
@@ -237,19 +238,57 @@ def test_every_route_has_its_receiver_and_its_hours() -> None:
     points = {point["name"] for point in read(POINTS)["contactPoints"]}
     document = read(POLICIES)
     (policy,) = document["policies"]
+    (ours,) = policy["routes"]
     hours = {each["name"] for each in document["muteTimes"]}
 
-    assert policy["receiver"] in points
-    routes = {route["object_matchers"][0][2]: route for route in policy["routes"]}
-    assert set(routes) == {PAGE, PAGE_IN_HOURS}
-    for route in routes.values():
-        assert route["receiver"] in points
-        assert route["object_matchers"][0][:2] == ["severity", "="]
-        assert set(route.get("mute_time_intervals", ())) <= hours
-    # A leak is told at once, whatever the hour.
-    assert routes[PAGE]["group_wait"] == "0s"
-    assert "mute_time_intervals" not in routes[PAGE]
-    assert routes[PAGE_IN_HOURS]["mute_time_intervals"]
+    assert points == set(RECEIVERS.values())
+    assert ours["receiver"] == RECEIVERS[TICKET]
+    for route in ours["routes"]:
+        *_, (label, operator, severity) = route["object_matchers"]
+        assert (label, operator) == ("severity", "=")
+        assert route["receiver"] == RECEIVERS[severity]
+        muted = set(route.get("mute_time_intervals", ()))
+        assert muted == (hours if severity == PAGE_IN_HOURS else set())
+
+
+def routed(labels: dict[str, str]) -> Any:
+    """The first route that takes these labels, as Grafana chooses."""
+    (policy,) = read(POLICIES)["policies"]
+    found = policy
+    while True:
+        inner = next(
+            (
+                route
+                for route in found.get("routes", ())
+                if all(
+                    re.fullmatch(value, labels.get(label, ""))
+                    if operator == "=~"
+                    else labels.get(label) == value
+                    for label, operator, value in route["object_matchers"]
+                )
+            ),
+            None,
+        )
+        if inner is None:
+            return found
+        found = inner
+
+
+def test_a_leak_waits_for_nothing_and_what_is_not_ours_goes_elsewhere() -> None:
+    sure = routed({"alertname": "WsAuditLeakConfirmed", "severity": PAGE})
+    assert (sure["receiver"], sure["group_wait"]) == (RECEIVERS[PAGE], "0s")
+    blind = routed({"alertname": "WsAuditAgentMissing", "severity": PAGE})
+    assert blind["receiver"] == RECEIVERS[PAGE]
+    likely = routed({"alertname": "WsAuditLeakSuspected", "severity": PAGE_IN_HOURS})
+    assert (likely["receiver"], likely["group_wait"]) == (RECEIVERS[PAGE_IN_HOURS], "0s")
+    assert likely["mute_time_intervals"]
+    open_ = routed({"alertname": "WsAuditIncidentOpen", "severity": PAGE_IN_HOURS})
+    assert open_["receiver"] == RECEIVERS[PAGE_IN_HOURS]
+    for severity in (TICKET, "whatever"):
+        ticket = routed({"alertname": "WsAuditRecordsDropped", "severity": severity})
+        assert ticket["receiver"] == RECEIVERS[TICKET]
+    theirs = routed({"alertname": "DiskFull", "severity": PAGE})
+    assert theirs["receiver"] == "grafana-default-email"
 
 
 def test_outside_working_hours_is_all_that_is_not_working_hours() -> None:

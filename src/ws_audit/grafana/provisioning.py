@@ -14,7 +14,8 @@ import re
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
-from .alert import LEAKS, PAGE, PAGE_IN_HOURS
+from .alert import LEAKS, PAGE, PAGE_IN_HOURS, TICKET
+from .alertmanager import RECEIVERS
 from .yaml_text import yaml_text
 
 if TYPE_CHECKING:
@@ -25,10 +26,14 @@ if TYPE_CHECKING:
 
 LEAK_PAGE: Final = "ws-audit-isolation"
 BLINDNESS_PAGE: Final = "ws-audit-agent"
-PAGE_URL: Final = "WS_AUDIT_PAGE_URL"
-TICKET_URL: Final = "WS_AUDIT_TICKET_URL"
+# Where a contact point finds its address: variables of Grafana's environment.
+URLS: Final = {
+    PAGE: "WS_AUDIT_PAGE_URL",
+    PAGE_IN_HOURS: "WS_AUDIT_PAGE_IN_HOURS_URL",
+    TICKET: "WS_AUDIT_TICKET_URL",
+}
 
-_OUTSIDE: Final = "ws-audit outside working hours"
+_OUTSIDE: Final = "ws-audit-outside-working-hours"
 
 _BASE_S: Final = 10  # Grafana evaluates in multiples of it
 _DEFAULT_S: Final = 60
@@ -48,16 +53,18 @@ _CONTACTS: Final = f"""SPDX-License-Identifier: Apache-2.0
 
 A sample, made by `ws-audit grafana`: copy it into /etc/grafana/provisioning/alerting and edit it.
 Grafana does not start while a webhook has no address, so set in its environment:
-  {PAGE_URL}     what wakes somebody up
-  {TICKET_URL}   what is looked at this week"""
+  {URLS[PAGE]}           what wakes somebody up, at any hour
+  {URLS[PAGE_IN_HOURS]}  what rings in working hours
+  {URLS[TICKET]}         what becomes a ticket"""
 
 _POLICIES: Final = """SPDX-License-Identifier: Apache-2.0
 
 A sample, made by `ws-audit grafana`: copy it into /etc/grafana/provisioning/alerting and edit it.
 It REPLACES all notification policies of the organisation: put your own routes in.
 
-A leak is told at once: no group_wait, and one message for each job and rule. What is `probable`
-pages in working hours, and waits for them otherwise. Times are UTC: set `location`."""
+A leak is told at once: no group_wait, and one message for each job and rule. What pages in
+working hours waits for them otherwise. Times are UTC: set `location`. Grafana has no inhibition:
+who is told of a sure leak is told of its weaker kin as well."""
 
 
 # --- rules ------------------------------------------------------------------------------------
@@ -177,51 +184,58 @@ def escaped(template: str) -> str:
 
 
 def contact_points() -> str:
-    """Two webhooks: one that wakes, one that does not."""
-    points = [
-        _webhook("ws-audit page", "ws-audit-page", PAGE_URL),
-        _webhook("ws-audit ticket", "ws-audit-ticket", TICKET_URL),
-    ]
+    """A webhook for each severity, under the names of Alertmanager's sample."""
+    points = [_webhook(RECEIVERS[severity], url) for severity, url in URLS.items()]
     return yaml_text({"apiVersion": 1, "contactPoints": points}, _CONTACTS)
 
 
-def _webhook(name: str, identifier: str, variable: str) -> dict[str, Any]:
+def _webhook(name: str, variable: str) -> dict[str, Any]:
     settings = {"url": f"${variable}", "httpMethod": "POST"}
-    receiver = {"uid": identifier, "type": "webhook", "settings": settings}
+    receiver = {"uid": name, "type": "webhook", "settings": settings}
     return {"orgId": 1, "name": name, "receivers": [receiver]}
 
 
 def notification_policies() -> str:
     """Who is told: somebody at once, somebody in working hours, somebody this week."""
-    policy = {
-        "orgId": 1,
-        "receiver": "ws-audit ticket",
+    leak = ["alertname", "=~", "WsAuditLeak.+"]
+    page, in_hours = ["severity", "=", PAGE], ["severity", "=", PAGE_IN_HOURS]
+    ours = {
+        "receiver": RECEIVERS[TICKET],
+        "object_matchers": [["alertname", "=~", "WsAudit.+"]],
         "group_by": ["alertname", "job"],
         "group_wait": "30s",
         "group_interval": "5m",
-        "repeat_interval": "1d",
+        "repeat_interval": "1w",
         "routes": [
-            {
-                "receiver": "ws-audit page",
-                "object_matchers": [["severity", "=", PAGE]],
-                "group_by": ["alertname", "job", "rule"],
-                "group_wait": "0s",
-                "group_interval": "1m",
-                "repeat_interval": "4h",
-            },
-            {
-                "receiver": "ws-audit page",
-                "object_matchers": [["severity", "=", PAGE_IN_HOURS]],
-                "group_by": ["alertname", "job", "rule"],
-                "group_wait": "0s",
-                "group_interval": "5m",
-                "repeat_interval": "1d",
-                "mute_time_intervals": [_OUTSIDE],
-            },
+            _route(PAGE, [leak, page], ["job", "rule"], "0s", "4h"),
+            _route(PAGE, [page], ["alertname", "job"], "10s", "4h"),
+            _route(PAGE_IN_HOURS, [leak, in_hours], ["job", "rule"], "0s", "1d"),
+            _route(PAGE_IN_HOURS, [in_hours], ["alertname", "job"], "30s", "1d"),
         ],
+    }
+    policy = {
+        "orgId": 1,
+        "receiver": "grafana-default-email",
+        "group_by": ["grafana_folder", "alertname"],
+        "routes": [ours],
     }
     document = {"apiVersion": 1, "muteTimes": [_outside_hours()], "policies": [policy]}
     return yaml_text(document, _POLICIES)
+
+
+def _route(
+    severity: str, matchers: list[list[str]], group_by: list[str], wait: str, again: str
+) -> dict[str, Any]:
+    route: dict[str, Any] = {
+        "receiver": RECEIVERS[severity],
+        "object_matchers": matchers,
+        "group_by": group_by,
+        "group_wait": wait,
+        "repeat_interval": again,
+    }
+    if severity == PAGE_IN_HOURS:
+        route["mute_time_intervals"] = [_OUTSIDE]
+    return route
 
 
 def _outside_hours() -> dict[str, Any]:

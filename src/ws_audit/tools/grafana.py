@@ -154,7 +154,7 @@ Grafana: mount three folders and restart it.
 Alerts: one of the two.
   Prometheus: {root}/prometheus/ws_audit.rules.yml under rule_files
   Grafana:    {root}/provisioning/alerting at /etc/grafana/provisioning/alerting
-Samples of who is told, to copy and edit: {root}/provisioning/alerting-samples
+Who is told, samples to copy and edit: {root}/provisioning/alerting-samples, {root}/alertmanager
 One dashboard by hand: Dashboards, New, Import, and a file of {root}/dashboards."""
     )
     try:
