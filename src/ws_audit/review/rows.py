@@ -151,6 +151,37 @@ class SendRow(NamedTuple):
     evidence: tuple[EvidenceRow, ...]
 
 
+class JournalRow(NamedTuple):
+    """Somebody acknowledged an incident; `first_ns` and `last_ns` are what was known of it then."""
+
+    time_ns: int
+    incident: str
+    by: str
+    note: str
+    first_ns: int
+    last_ns: int
+
+
+class FileRow(NamedTuple):
+    """A file (or table) that was read, and how many bytes and lines (or rows) of it."""
+
+    name: str
+    size: int
+    lines: int
+
+
+class Rows(NamedTuple):
+    """Everything a source gives beside the review's JSON. `sends_left_out` were not kept."""
+
+    violations: list[ViolationRow]
+    coverage: list[CoverageRow]
+    processes: list[ProcessRow]
+    sends: list[SendRow]
+    journal: list[JournalRow]
+    files: list[FileRow]
+    sends_left_out: int = 0
+
+
 def violation(
     origin: Origin,
     attributes: Attributes,
