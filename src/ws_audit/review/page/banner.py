@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The first screen: is it real, is it still going on, how many people, how sure.
+
+Why it exists: whoever was woken reads this and nothing else before the first phone call.
+
+It must never let a zero stand without how much was judged.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from ws_audit.model import HYGIENE, SEVERITIES
+
+from . import words
+from .markup import Html, codes, counted, facts, join, lasting, moment, number, table, tag
+
+if TYPE_CHECKING:
+    from ws_audit.review.story import IncidentTold, Story
+
+MAX_INDEXED: Final = 200  # incidents in the table
+
+
+def banner(story: Story) -> Html:
+    """The headline with its figures: those of the incidents with the worst severity."""
+    incidents = story.incidents
+    if not incidents:
+        return tag("section", *_nothing(story), class_="banner calm", id="banner")
+    worst = min((it.json["severity"] for it in incidents), key=SEVERITIES.index)
+    chosen = [it for it in incidents if it.json["severity"] == worst]
+    events = sum(it.json["events"] for it in chosen)
+    ongoing = any(it.json["ongoing"] for it in chosen)
+    last_ns = max(it.last_ns for it in chosen)
+    pairs = {(pair.recipient, pair.owner) for it in chosen for pair in it.pairs}
+    people = {person for pair in pairs for person in pair if person}
+    owners = len({owner for _, owner in pairs if owner})
+    recipients = len({recipient for recipient, _ in pairs if recipient})
+    silent = _ago(story.now_ns - last_ns)
+    since = f"Ongoing: last seen {silent}" if ongoing else f"Over: last seen {silent}"
+    headline = words.HEADLINES[worst]
+    if not events:
+        headline += ", nothing of it delivered"
+    which = f"the {len(chosen)} {worst} incidents" if len(chosen) > 1 else f"the {worst} incident"
+    return tag(
+        "section",
+        tag(
+            "p",
+            tag("strong", headline, class_="headline"),
+            " ",
+            tag("span", since, class_="state", data_name="ongoing", data_value=str(ongoing)),
+            class_="lead",
+        ),
+        facts(
+            (
+                "People",
+                join(
+                    tag("b", counted(len(people), "person", "people", name="people")),
+                    " in ",
+                    counted(len(pairs), "pair", name="pairs"),
+                    tag(
+                        "small",
+                        f"data of {owners:,}, on connections of {recipients:,}",
+                    ),
+                ),
+            ),
+            (
+                "Messages",
+                join(
+                    tag("b", number(events, "events"), " delivered"),
+                    " of ",
+                    number(sum(it.json["attempted"] for it in chosen), "attempted"),
+                    " attempted",
+                    tag(
+                        "small",
+                        counted(sum(it.json["bytes"] for it in chosen), "byte", name="bytes"),
+                    ),
+                ),
+            ),
+            ("First", tag("b", moment(min(it.first_ns for it in chosen), "first"))),
+            ("Last", tag("b", moment(last_ns, "last"))),
+            ("How sure", join(tag("b", worst), tag("small", words.SURE[worst]))),
+            ("Not seen", _unseen(story)),
+            class_="figures",
+        ),
+        tag(
+            "p",
+            f"Figures of {which}; times in UTC; as of ",
+            moment(story.now_ns, "now"),
+            ". ",
+            _others(incidents, worst),
+            class_="dim",
+        ),
+        class_=f"banner {'calm' if worst == HYGIENE else 'alarm'}",
+        id="banner",
+        aria_label="Summary",
+    )
+
+
+def _ago(ns: int) -> str:
+    return f"{lasting(ns)} before this page was made" if ns >= 0 else "just now"
+
+
+def _unseen(story: Story) -> Html:
+    coverage = story.json["coverage"]
+    frames, judged = coverage["frames"], coverage["judged"]
+    return join(
+        tag("b", share(judged, frames)),
+        " of deliveries judged",
+        tag(
+            "small",
+            counted(frames - judged, "delivery", "deliveries"),
+            " unjudged, ",
+            counted(coverage["dropped"], "record"),
+            " lost, ",
+            counted(len(story.blind) + len(story.silences), "blind interval"),
+            ". ",
+            tag("a", "What we could not see", href="#unseen"),
+        ),
+    )
+
+
+def share(part: int, whole: int) -> str:
+    """A percentage, rounded down: 100 % must mean all of them."""
+    if not whole:
+        return "none"
+    permille = part * 1000 // whole
+    return f"{permille // 10}.{permille % 10} %"
+
+
+def _others(incidents: tuple[IncidentTold, ...], worst: str) -> str:
+    rest = [
+        (sum(it.json["severity"] == name for it in incidents), name)
+        for name in SEVERITIES
+        if name != worst
+    ]
+    listed = ", ".join(f"{count:,} {name}" for count, name in rest if count)
+    return f"Further incidents: {listed}." if listed else ""
+
+
+def _nothing(story: Story) -> tuple[Html, ...]:
+    """Say what it means that there is no incident, which depends on what was looked at."""
+    coverage = story.json["coverage"]
+    if story.json["window"]["first"] is None:
+        headline, meaning = "Nothing recorded here", "No record of any process. "
+    elif not coverage["judged"]:
+        headline, meaning = "Nothing judged", "No violation, but no delivery could be judged. "
+    else:
+        headline, meaning = "No violation", ""
+    return (
+        tag("p", tag("strong", headline, class_="headline"), class_="lead"),
+        tag(
+            "p",
+            meaning + "This says nothing about leaks."
+            if meaning
+            else "No violation among the deliveries that were judged.",
+        ),
+        facts(
+            ("Judged", _unseen(story)),
+            (
+                "Deliveries",
+                join(
+                    number(coverage["judged"], "judged"),
+                    " judged of ",
+                    number(coverage["frames"], "frames"),
+                ),
+            ),
+            ("As of", moment(story.now_ns, "now")),
+            class_="figures",
+        ),
+    )
+
+
+def index(story: Story) -> Html | None:
+    """All incidents at a glance, in the order of the JSON."""
+    incidents = story.incidents[:MAX_INDEXED]
+    if not incidents:
+        return None
+    rows = [
+        [
+            tag("a", str(it.number), href=f"#incident-{it.number}"),
+            join(severity(it.json["severity"]), " ", tag("span", state(it.json), class_="dim")),
+            tag("span", it.json["rule"]),
+            number(len(it.json["pairs"]), "pairs"),
+            number(it.json["events"], "events"),
+            number(it.json["attempted"], "attempted"),
+            number(it.json["bytes"], "bytes"),
+            moment(it.first_ns, "first_seen"),
+            moment(it.last_ns, "last_seen"),
+            codes(it.json["sites"][:3]),
+            codes([it.json["id"]]),
+        ]
+        for it in incidents
+    ]
+    left = len(story.incidents) - len(incidents)
+    return tag(
+        "section",
+        tag("h2", "Incidents", id="incidents-title"),
+        table(
+            "One line for each cause, the worst first",
+            [
+                *("No.", "How sure", "Rule", "Pairs", "Delivered", "Attempted", "Bytes"),
+                *("First (UTC)", "Last (UTC)", "Code", "Incident"),
+            ],
+            rows,
+            class_="incidents",
+            numeric=(3, 4, 5, 6),
+            row_attributes=[{"data_incident": it.json["id"]} for it in incidents],
+        ),
+        tag("p", f"{left:,} more are not on this page; they are in the JSON.") if left else None,
+        id="incidents",
+    )
+
+
+def severity(name: str) -> Html:
+    """A severity as a word in a frame: the frame's form differs, not only its colour."""
+    return tag("span", name, class_=f"severity {name if name in SEVERITIES else ''}")
+
+
+def state(incident: dict[str, Any]) -> str:
+    """Whether an incident goes on, and whether somebody has acknowledged it."""
+    said = "ongoing" if incident["ongoing"] else "over"
+    return f"{said}, acknowledged" if incident["acknowledged"] else said

@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The timeline as a static picture: a lane for each person, every crossing marked.
+
+Why it exists: when it began, in what rhythm it came and whether the agent saw everything then
+is one look.
+
+It must never move, load or run anything, and never say by colour alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from ws_audit.incidents import timestamp
+from ws_audit.review.lanes import STEPS
+
+from .markup import Html, join, lasting, moment, number, tag
+
+if TYPE_CHECKING:
+    from ws_audit.review.lanes import Lanes
+    from ws_audit.review.story import Story
+
+LEFT: Final = 120  # where time begins
+STEP: Final = 18  # width of a step
+ROW: Final = 34  # height of a lane
+TOP: Final = 34
+TICKS: Final = 6
+MAX_LINKS: Final = 3  # crossings drawn as lines in one step; more of them are a band
+_WIDTH: Final = LEFT + STEP * STEPS + 16
+
+
+def timeline(story: Story) -> Html | None:
+    """The section; None if no delivery went wrong."""
+    lanes = story.lanes
+    if lanes is None:
+        return None
+    height = TOP + ROW * len(lanes.lanes) + 74
+    title = f"From {timestamp(lanes.first_ns)} to {timestamp(lanes.last_ns)}"
+    described = (
+        f"{len(lanes.lanes)} lanes, one for each person. {lanes.shown_events:,} messages delivered "
+        "to another person's connection, each marked on the lane of the person whose data it was "
+        "and on the lane of the person who got it. The table of pairs has the same in words."
+    )
+    picture = tag(
+        "svg",
+        tag("title", title, id="timeline-title"),
+        tag("desc", described, id="timeline-text"),
+        *_ticks(lanes, height),
+        *_lanes(story, lanes),
+        *_crossings(lanes),
+        *_seen(lanes, TOP + ROW * len(lanes.lanes) + 14),
+        viewBox=f"0 0 {_WIDTH} {height}",
+        role="img",
+        aria_labelledby="timeline-title timeline-text",
+        class_="lanes",
+    )
+    return tag(
+        "section",
+        tag("h2", "Timeline"),
+        tag(
+            "p",
+            moment(lanes.first_ns),
+            " to ",
+            moment(lanes.last_ns),
+            f" (UTC), {lasting(lanes.last_ns - lanes.first_ns)}; "
+            f"one step is {lasting(lanes.step_ns)}.",
+        ),
+        tag(
+            "figure",
+            tag(
+                "div",
+                picture,
+                class_="scroll",
+                role="region",
+                aria_label="Timeline",
+                tabindex="0",
+            ),
+            tag("figcaption", *_legend(lanes)),
+        ),
+        id="timeline",
+    )
+
+
+def _x(step: float) -> int:
+    return LEFT + round(STEP * step)
+
+
+def _y(lane: int) -> int:
+    return TOP + ROW * lane + ROW // 2
+
+
+def _ticks(lanes: Lanes, height: int) -> list[Html]:
+    found = []
+    span = lanes.last_ns - lanes.first_ns
+    for tick in range(TICKS + 1):
+        ns = lanes.first_ns + span * tick // TICKS
+        exact = timestamp(ns)
+        if span >= 2 * 86_400 * 1_000_000_000:
+            label = exact[5:16].replace("T", " ")
+        else:
+            label = exact[11:19] if span >= 60_000_000_000 else exact[11:23]
+        x = _x(STEPS * tick / TICKS)
+        anchor = "start" if tick == 0 else "end" if tick == TICKS else "middle"
+        found.append(tag("line", x1=x, x2=x, y1=TOP - 8, y2=height - 40, class_="tick"))
+        found.append(tag("text", label, x=x, y=TOP - 14, text_anchor=anchor, class_="label"))
+    return found
+
+
+def _lanes(story: Story, lanes: Lanes) -> list[Html]:
+    found = []
+    for lane, hash_ in enumerate(lanes.lanes):
+        y = _y(lane)
+        found.append(tag("line", x1=LEFT, x2=_x(STEPS), y1=y, y2=y, class_="lane"))
+        name = story.people.get(hash_, hash_[:8])
+        found.append(tag("text", name, x=LEFT - 10, y=y + 4, text_anchor="end", class_="name"))
+    return found
+
+
+def _crossings(lanes: Lanes) -> list[Html]:
+    behind, front = [], []
+    given: dict[tuple[int, int], int] = {}
+    got: dict[tuple[int, int], list[int]] = {}
+    by_step: dict[int, list[tuple[int, int]]] = {}
+    for it in lanes.crossings:
+        by_step.setdefault(it.step, []).append((it.owner, it.recipient))
+        given[it.step, it.owner] = given.get((it.step, it.owner), 0) + it.attempted
+        sums = got.setdefault((it.step, it.recipient), [0, 0])
+        sums[0] += it.events
+        sums[1] += it.attempted
+    for step, links in by_step.items():
+        x = _x(step + 0.5)
+        if len(links) > MAX_LINKS:
+            low, high = min(min(it) for it in links), max(max(it) for it in links)
+            behind.append(
+                tag(
+                    "rect",
+                    x=_x(step) + 1,
+                    y=_y(low) - 9,
+                    width=STEP - 2,
+                    height=_y(high) - _y(low) + 18,
+                    rx=7,
+                    class_="band",
+                )
+            )
+            continue
+        for owner, recipient in links:
+            down = 1 if recipient > owner else -1
+            behind.append(
+                tag(
+                    "line",
+                    x1=x,
+                    x2=x,
+                    y1=_y(owner) + 5 * down,
+                    y2=_y(recipient) - 6 * down,
+                    class_="crossing",
+                )
+            )
+    for (step, lane), count in given.items():
+        hint = tag("title", f"data of this person in {count:,} messages to others")
+        front.append(tag("circle", hint, cx=_x(step + 0.5), cy=_y(lane), r=5, class_="gave"))
+    for (step, lane), (events, attempted) in got.items():
+        hint = tag("title", f"{events:,} of {attempted:,} messages with others' data delivered")
+        x, y = _x(step + 0.5), _y(lane)
+        points = f"{x},{y - 6} {x + 6},{y} {x},{y + 6} {x - 6},{y}"
+        front.append(tag("polygon", hint, points=points, class_="got" if events else "tried"))
+    return behind + front
+
+
+def _seen(lanes: Lanes, y: int) -> list[Html]:
+    """The strip below: how much of the deliveries was judged in each step."""
+    found = [tag("text", "judged", x=LEFT - 10, y=y + 17, text_anchor="end", class_="label")]
+    for step, it in enumerate(lanes.seen):
+        x = _x(step)
+        if not it.covered:
+            found.append(tag("rect", x=x, y=y, width=STEP, height=24, class_="unseen"))
+            found.append(
+                tag(
+                    "path",
+                    d=f"M{x},{y + 24}L{x + STEP},{y}M{x},{y}L{x + STEP},{y + 24}",
+                    class_="cross",
+                )
+            )
+            continue
+        share = it.judged / it.frames if it.frames else 1.0
+        full = int(24 * share)
+        found.append(tag("rect", x=x, y=y, width=STEP, height=24, class_="unjudged"))
+        found.append(tag("rect", x=x, y=y + 24 - full, width=STEP, height=full, class_="judged"))
+    return found
+
+
+def _legend(lanes: Lanes) -> list[str]:
+    def sign(shape: Html) -> Html:
+        return tag(
+            "svg", shape, viewBox="0 0 16 16", class_="sign", aria_hidden="true", focusable="false"
+        )
+
+    diamond = "8,2 14,8 8,14 2,8"
+    left = []
+    if lanes.people > len(lanes.lanes):
+        left.append(f"{lanes.people - len(lanes.lanes):,} people with fewer crossings")
+    if lanes.more_crossings:
+        left.append(f"{lanes.more_crossings:,} crossings")
+    hidden = lanes.attempted - lanes.shown_attempted
+    said = f" Left out: {' and '.join(left)}, {hidden:,} messages." if left else ""
+    return [
+        sign(tag("circle", cx=8, cy=8, r=5, class_="gave")),
+        " data of this person; ",
+        sign(tag("polygon", points=diamond, class_="got")),
+        " came to this person's connection; ",
+        sign(tag("polygon", points=diamond, class_="tried")),
+        " attempted, not delivered; ",
+        sign(tag("rect", x=4, y=0, width=8, height=16, rx=4, class_="band")),
+        f" more than {MAX_LINKS} crossings in one step. Strip: ",
+        sign(tag("rect", x=0, y=0, width=16, height=16, class_="judged")),
+        " share of deliveries judged, ",
+        sign(
+            join(
+                tag("rect", x=0, y=0, width=16, height=16, class_="unseen"),
+                tag("path", d="M0,16L16,0M0,0L16,16", class_="cross"),
+            )
+        ),
+        " no record. Drawn: ",
+        number(lanes.shown_attempted, "drawn"),
+        " of ",
+        number(lanes.attempted),
+        f" messages.{said}",
+    ]
