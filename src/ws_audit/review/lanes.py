@@ -4,14 +4,12 @@
 Why it exists: a table tells who and how often; when, how long and in what rhythm is seen at a
 glance only in a picture.
 
-It must never hold more marks than its bounds allow, and always say what it left out.
+It must never hold more than a mark for each step and lane, and always say what it left out.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
-
-from ws_audit.model import SEVERITIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,18 +18,40 @@ if TYPE_CHECKING:
 
 STEPS: Final = 48
 LANES: Final = 12
-CROSSINGS: Final = 160
+LINKS: Final = 3  # crossings told one by one in a step; more of them are one band
 
 
-class Crossing(NamedTuple):
-    """In this step, one person's data at another's connection. The last two are lanes."""
+class Given(NamedTuple):
+    """In this step, so many messages with the data of this lane's person went to others."""
 
     step: int
-    severity: str
+    lane: int
+    attempted: int
+
+
+class Got(NamedTuple):
+    """In this step, so many messages with others' data came to this lane's person."""
+
+    step: int
+    lane: int
     events: int
     attempted: int
+
+
+class Link(NamedTuple):
+    """In this step, data crossed from one lane to another."""
+
+    step: int
     owner: int
     recipient: int
+
+
+class Band(NamedTuple):
+    """In this step, more crossings than can be told apart, between these lanes."""
+
+    step: int
+    low: int
+    high: int
 
 
 class Seen(NamedTuple):
@@ -43,19 +63,22 @@ class Seen(NamedTuple):
 
 
 class Lanes(NamedTuple):
-    """The picture's content. `lanes` are people; times are Unix nanoseconds."""
+    """The picture's content. `lanes` are people; times are Unix nanoseconds.
+
+    `shown` of `attempted` messages are between the people who have a lane.
+    """
 
     first_ns: int
     last_ns: int
     lanes: tuple[str, ...]
-    crossings: tuple[Crossing, ...]
+    given: tuple[Given, ...]
+    got: tuple[Got, ...]
+    links: tuple[Link, ...]
+    bands: tuple[Band, ...]
     seen: tuple[Seen, ...]
     people: int  # in all
-    events: int
+    shown: int
     attempted: int
-    shown_events: int
-    shown_attempted: int
-    more_crossings: int  # among these people, not drawn
 
     @property
     def step_ns(self) -> int:
@@ -81,34 +104,41 @@ def lanes(violations: Iterable[ViolationRow], coverage: Iterable[CoverageRow]) -
     chosen.sort(key=order.index)
     lane = {person: index for index, person in enumerate(chosen)}
 
-    sums: dict[tuple[int, int, int], list[int]] = {}
+    given: dict[tuple[int, int], int] = {}
+    got: dict[tuple[int, int], list[int]] = {}
+    crossings: dict[int, set[tuple[int, int]]] = {}
+    shown = 0
     for row in rows:
-        if row.owner in lane and row.recipient in lane:
-            middle = (row.first_ns + row.last_ns) // 2
-            step = min((middle - first_ns) * STEPS // (last_ns - first_ns), STEPS - 1)
-            key = (step, lane[row.owner], lane[row.recipient])
-            so_far = sums.setdefault(key, [len(SEVERITIES), 0, 0])
-            so_far[0] = min(so_far[0], SEVERITIES.index(row.severity))
-            so_far[1] += row.delivered
-            so_far[2] += row.count
-    crossings = [
-        Crossing(step, SEVERITIES[rank], events, attempted, owner, recipient)
-        for (step, owner, recipient), (rank, events, attempted) in sums.items()
-    ]
-    crossings.sort(key=lambda it: (SEVERITIES.index(it.severity), -it.events, it))
-    shown = sorted(crossings[:CROSSINGS])
+        owner, recipient = lane.get(row.owner), lane.get(row.recipient)
+        if owner is None or recipient is None:
+            continue
+        middle = (row.first_ns + row.last_ns) // 2
+        step = min((middle - first_ns) * STEPS // (last_ns - first_ns), STEPS - 1)
+        given[step, owner] = given.get((step, owner), 0) + row.count
+        sums = got.setdefault((step, recipient), [0, 0])
+        sums[0] += row.delivered
+        sums[1] += row.count
+        crossings.setdefault(step, set()).add((owner, recipient))
+        shown += row.count
+    few = {step: pairs for step, pairs in crossings.items() if len(pairs) <= LINKS}
+    many = {step: pairs for step, pairs in crossings.items() if len(pairs) > LINKS}
     return Lanes(
         first_ns,
         last_ns,
         tuple(chosen),
-        tuple(shown),
+        tuple(sorted(Given(*key, count) for key, count in given.items())),
+        tuple(sorted(Got(*key, *sums) for key, sums in got.items())),
+        tuple(sorted(Link(step, *pair) for step, pairs in few.items() for pair in pairs)),
+        tuple(
+            sorted(
+                Band(step, min(map(min, pairs)), max(map(max, pairs)))
+                for step, pairs in many.items()
+            )
+        ),
         tuple(_seen(coverage, first_ns, last_ns)),
         len(people),
-        sum(row.delivered for row in rows),
+        shown,
         sum(row.count for row in rows),
-        sum(it.events for it in shown),
-        sum(it.attempted for it in shown),
-        len(crossings) - len(shown),
     )
 
 

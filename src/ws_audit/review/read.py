@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import BinaryIO
 
+    from .keep import Keeper
+
     Progress = Callable[[int, int], None]
     _Texts = dict[str, str]  # the same few names are on every line: each is kept once
 
@@ -62,24 +64,32 @@ class Stored(NamedTuple):
     problems: list[str]
 
 
-def read(directory: str | os.PathLike[str], progress: Progress | None = None) -> Stored:
+def read(
+    directory: str | os.PathLike[str],
+    progress: Progress | None = None,
+    keep: Keeper | None = None,
+) -> Stored:
     """Read every violation and coverage segment of a trace directory.
 
-    `progress` is called with the bytes read and the bytes there are. Raises OSError if the
+    `progress` is called with the bytes read and the bytes there are; `keep` gets everything
+    that is stored beside the findings. Raises OSError if the
     directory itself cannot be listed; anything less is named in `problems`.
     """
-    return _Reader(Path(directory), progress).read()
+    return _Reader(Path(directory), progress, keep).read()
 
 
 def review(
-    directory: str | os.PathLike[str], now_ns: int, progress: Progress | None = None
+    directory: str | os.PathLike[str],
+    now_ns: int,
+    progress: Progress | None = None,
+    keep: Keeper | None = None,
 ) -> dict[str, Any]:
     """Give the review of a trace directory as its JSON has it, as of `now_ns`.
 
     Incidents come with the worst severity first, of these the one seen last. Synthetic
     findings are no incidents. Raises OSError as `read` does.
     """
-    stored = read(directory, progress)
+    stored = read(directory, progress, keep)
     incidents = Incidents().fold(it for it in stored.findings if not it.synthetic)
     incidents.sort(key=lambda it: (model.SEVERITIES.index(it.severity), -it.last_ns, it.id))
     seen = bool(stored.last_ns)
@@ -98,7 +108,8 @@ def review(
 class _Writer:
     """What the segments of one process add up to."""
 
-    def __init__(self, host: str, pid: str) -> None:
+    def __init__(self, host: str, pid: str, began: str) -> None:
+        self.began = int(began)
         self.name = f"process {pid} on {host}"
         self.wrote = False
         self.finished = False  # the last coverage line is the final one
@@ -109,9 +120,10 @@ class _Writer:
 class _Reader:
     """One pass over one directory, file by file and line by line."""
 
-    def __init__(self, directory: Path, progress: Progress | None) -> None:
+    def __init__(self, directory: Path, progress: Progress | None, keep: Keeper | None) -> None:
         self._directory = directory
         self._progress = progress
+        self._keep = keep
         self._writers: dict[tuple[str, str, str], _Writer] = {}
         self._findings: list[model.Finding] = []
         self._coverage = dict.fromkeys(_COUNTS, 0)
@@ -146,7 +158,7 @@ class _Reader:
                     foreign.append(path.name)
                 continue
             kind, host, pid, start, number = match.groups()
-            writer = self._writers.setdefault((host, pid, start), _Writer(host, pid))
+            writer = self._writers.setdefault((host, pid, start), _Writer(host, pid, start))
             found.append(((host, int(pid), int(start), int(number), kind), path, kind, writer))
             try:
                 self._total += path.stat().st_size
@@ -165,6 +177,7 @@ class _Reader:
 
     def _file(self, name: str, kind: str, writer: _Writer, file: BinaryIO) -> None:
         faults: dict[str, tuple[int, int]] = {}  # what is wrong -> first line, how many
+        begin, number = self._done, 0
         for number, line in _lines(file):
             self._done += len(line)
             if self._progress is not None and number % 1000 == 0:
@@ -179,6 +192,8 @@ class _Reader:
                 faults[fault] = (first, count + 1)
         if self._progress is not None:
             self._progress(self._done, self._total)
+        if self._keep is not None:
+            self._keep.file(name, self._done - begin, number)
 
         for fault, (first, count) in faults.items():
             more = f", and {count - 1:,} more" if count > 1 else ""
@@ -212,6 +227,8 @@ class _Reader:
                 self._first_ns = min(self._first_ns or span.start_ns, span.start_ns)
                 self._last_ns = max(self._last_ns, span.end_ns)
             self._span(kind, writer, span)
+        if self._keep is not None:
+            self._keep.line(writer.began, spans, coverage=kind == "coverage")
         return ""
 
     def _span(self, kind: str, writer: _Writer, span: _Span) -> None:
@@ -257,19 +274,23 @@ class _Span:
     """
 
     __slots__ = (
-        "_attributes",
+        "attributes",
         "counts",
         "end_ns",
         "final",
         "finding",
         "id",
+        "json",
         "name",
+        "resource",
         "settled",
         "start_ns",
     )
 
     def __init__(self, resource: dict[str, Any], span: dict[str, Any], texts: _Texts) -> None:
-        self._attributes = attributes = _attributes(span)
+        self.json = span
+        self.resource = resource
+        self.attributes = attributes = _attributes(span)
         self.name = str(span["name"])
         self.id = str(span["spanId"])
         self.start_ns = int(span["startTimeUnixNano"])
@@ -288,13 +309,13 @@ class _Span:
 
     def delivered(self, count: int) -> int:
         """How many of `count` went out, or may have: a process that died cannot tell."""
-        if schema.DELIVERED in self._attributes:
+        if schema.DELIVERED in self.attributes:
             return min(self._number(schema.DELIVERED, 0), count)
-        outcome = self._attributes.get(schema.OUTCOME, model.UNKNOWN)
+        outcome = self.attributes.get(schema.OUTCOME, model.UNKNOWN)
         return count if outcome in {model.OK, model.UNKNOWN} else 0
 
     def _finding(self, resource: dict[str, Any], texts: _Texts, trace_id: str) -> model.Finding:
-        def text(name: str, default: str = "", values: dict[str, Any] = self._attributes) -> str:
+        def text(name: str, default: str = "", values: dict[str, Any] = self.attributes) -> str:
             value = str(values.get(name, default))
             return texts.setdefault(value, value)
 
@@ -319,11 +340,11 @@ class _Span:
             delivered=self.delivered(count),
             size=self._number(schema.BYTES, 0),
             trace_id=trace_id,
-            synthetic=self._attributes.get(schema.SYNTHETIC) in {True, "true"},
+            synthetic=self.attributes.get(schema.SYNTHETIC) in {True, "true"},
         )
 
     def _number(self, name: str, default: int) -> int:
-        number = int(self._attributes.get(name, default))
+        number = int(self.attributes.get(name, default))
         if number < 0:
             raise ValueError("a count below zero")
         return number

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ws_audit.model import PROBABLE, SEVERITIES
-from ws_audit.review import read, report
+from ws_audit.review import keep, read, report
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +41,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--format", choices=("text", "json"), default="text", help="default: %(default)s"
     )
     parser.add_argument(
+        "--html",
+        metavar="FILE",
+        help="also write the review, with its evidence, as one page that needs nothing else",
+    )
+    parser.add_argument(
         "--now",
         type=_time,
         metavar="RFC3339",
@@ -59,7 +64,8 @@ def main(options: argparse.Namespace) -> int:
     source = Path(options.source)
     now_ns = time.time_ns() if options.now is None else options.now
     try:
-        review = read.review(source, now_ns, _progress())
+        keeper = keep.Keeper() if options.html else None
+        review = read.review(source, now_ns, _progress(), keeper)
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
         print(
@@ -69,11 +75,33 @@ def main(options: argparse.Namespace) -> int:
         )
         return 2
 
+    if keeper is not None and not _page(review, keeper, now_ns, options):
+        return 2
     if options.format == "json":
         _write(json.dumps(review, indent=1) + "\n")
     else:
         _write(report.text(review, color=_colorful()))
     return int(_failing(review, options.fail_on))
+
+
+def _page(
+    review: dict[str, Any], keeper: keep.Keeper, now_ns: int, options: argparse.Namespace
+) -> bool:
+    """Write the page; say so and return False if that is not possible."""
+    from ws_audit.review import story
+    from ws_audit.review.page import document
+
+    told = story.tell(review, keeper.all(), now_ns, options.source)
+    try:
+        document.write(told, options.html)
+    except OSError as error:
+        print(
+            f"ws-audit review: --html {options.html}: {error.strerror or error}; expected a file "
+            "in a directory that can be written",
+            file=sys.stderr,
+        )
+        return False
+    return True
 
 
 def _failing(review: dict[str, Any], fail_on: str) -> bool:

@@ -101,10 +101,7 @@ def _facts(story: Story) -> Html:
                 if noticed
                 else tag("span", "nobody has acknowledged an incident"),
             ),
-            (
-                "72 hours after that",
-                moment(noticed.time_ns + HOURS_72) if noticed else tag("span", "-"),
-            ),
+            *([("72 hours after that", moment(noticed.time_ns + HOURS_72))] if noticed else []),
         ),
         tag(
             "p",

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, Final
 from ws_audit.model import HYGIENE, SEVERITIES
 
 from . import words
-from .markup import Html, codes, counted, facts, join, lasting, moment, number, table, tag
+from .markup import Html, code, codes, counted, facts, join, lasting, moment, number, table, tag
 
 if TYPE_CHECKING:
     from ws_audit.review.story import IncidentTold, Story
 
 MAX_INDEXED: Final = 200  # incidents in the table
+SITES: Final = 3  # lines of code of one incident there
 
 
 def banner(story: Story) -> Html:
@@ -79,7 +80,7 @@ def banner(story: Story) -> Html:
             ("First", tag("b", moment(min(it.first_ns for it in chosen), "first"))),
             ("Last", tag("b", moment(last_ns, "last"))),
             ("How sure", join(tag("b", worst), tag("small", words.SURE[worst]))),
-            ("Not seen", _unseen(story)),
+            ("Looked at", _unseen(story)),
             class_="figures",
         ),
         tag(
@@ -155,7 +156,7 @@ def _nothing(story: Story) -> tuple[Html, ...]:
             else "No violation among the deliveries that were judged.",
         ),
         facts(
-            ("Judged", _unseen(story)),
+            ("Looked at", _unseen(story)),
             (
                 "Deliveries",
                 join(
@@ -178,16 +179,17 @@ def index(story: Story) -> Html | None:
     rows = [
         [
             tag("a", str(it.number), href=f"#incident-{it.number}"),
-            join(severity(it.json["severity"]), " ", tag("span", state(it.json), class_="dim")),
-            tag("span", it.json["rule"]),
+            join(severity(it.json["severity"]), tag("small", state(it.json))),
+            join(
+                tag("span", it.json["rule"]),
+                tag("small", codes(it.json["sites"][:SITES])),
+                tag("small", "incident ", code(it.json["id"])),
+            ),
             number(len(it.json["pairs"]), "pairs"),
             number(it.json["events"], "events"),
             number(it.json["attempted"], "attempted"),
             number(it.json["bytes"], "bytes"),
-            moment(it.first_ns, "first_seen"),
-            moment(it.last_ns, "last_seen"),
-            codes(it.json["sites"][:3]),
-            codes([it.json["id"]]),
+            join(moment(it.first_ns, "first_seen"), tag("br"), moment(it.last_ns, "last_seen")),
         ]
         for it in incidents
     ]
@@ -198,8 +200,8 @@ def index(story: Story) -> Html | None:
         table(
             "One line for each cause, the worst first",
             [
-                *("No.", "How sure", "Rule", "Pairs", "Delivered", "Attempted", "Bytes"),
-                *("First (UTC)", "Last (UTC)", "Code", "Incident"),
+                *("No.", "How sure", "What, and where"),
+                *("Pairs", "Delivered", "Attempted", "Bytes", "First and last (UTC)"),
             ],
             rows,
             class_="incidents",

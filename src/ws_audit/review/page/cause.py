@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from . import words
-from .evidence import counted_text, title
+from .evidence import counted_text, title, with_evidence
 from .markup import (
     Html,
     code,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 INCIDENTS: Final = 50
 NAMES: Final = 8  # event names, code sites
 PLACES: Final = 100  # processes of one incident
-TRACES: Final = 5
+TRACES: Final = 3
 
 
 def cause(story: Story) -> Html | None:
@@ -42,6 +42,7 @@ def cause(story: Story) -> Html | None:
     if not shown:
         return None
     left = len(story.incidents) - len(shown)
+    evident = {it.number for it in with_evidence(story)}
     return tag(
         "section",
         tag("h2", "Where it comes from"),
@@ -50,28 +51,42 @@ def cause(story: Story) -> Html | None:
             "The place that sent the messages, and the deploys and processes it was seen in. "
             "Why that place had the wrong person is for its code to say.",
         ),
-        *[_incident(it) for it in shown],
+        *[_incident(it, evident=it.number in evident) for it in shown],
         tag("p", f"{counted_text(left, 'more incident')}: see the JSON.") if left else None,
         id="cause",
     )
 
 
-def _incident(incident: IncidentTold) -> Html:
+def _incident(incident: IncidentTold, *, evident: bool) -> Html:
     json = incident.json
-    names: list[str | None] = []
-    for name, times in incident.events[:NAMES]:
-        names += [stored(name), f" {times:,} times; " if times > 1 else " once; "]
+    names = [
+        tag("div", stored(name), f", {times:,} times" if times > 1 else ", once")
+        for name, times in incident.events[:NAMES]
+    ]
+    more_names = len(incident.events) - NAMES
     traces = json["trace_ids"]
     return tag(
         "article",
-        tag("h3", title(incident)),
+        tag(
+            "h3",
+            title(incident),
+            " ",
+            tag("a", "evidence", href=f"#evidence-{incident.number}", class_="aside")
+            if evident
+            else None,
+        ),
         tag("p", words.RULES.get(json["rule"], "")),
         facts(
             ("Code", codes(json["sites"])),
             ("Manager", codes(json["managers"])),
             ("Service", codes(json["services"])),
             ("Versions", codes(json["versions"])),
-            ("Events", join(*names) if names else stored("")),
+            (
+                "Events",
+                join(
+                    *names, tag("div", f"and {more_names:,} more names") if more_names > 0 else None
+                ),
+            ),
             ("Incident", code(json["id"])),
             (
                 "Traces",

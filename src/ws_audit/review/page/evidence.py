@@ -29,7 +29,7 @@ _WHY: Final = {"first": "the first", "worst": "the worst", "last": "the last"}
 
 def evidence(story: Story) -> Html | None:
     """The section; None if there is no incident."""
-    shown = [it for it in story.incidents if it.proofs][:INCIDENTS]
+    shown = with_evidence(story)
     if not shown:
         return None
     left = len(story.incidents) - len(shown)
@@ -45,6 +45,11 @@ def evidence(story: Story) -> Html | None:
         tag("p", f"{counted_text(left, 'more incident')}: see the JSON.") if left else None,
         id="evidence",
     )
+
+
+def with_evidence(story: Story) -> list[IncidentTold]:
+    """The incidents that the section shows."""
+    return [it for it in story.incidents if it.proofs][:INCIDENTS]
 
 
 def counted_text(count: int, noun: str) -> str:
@@ -169,6 +174,7 @@ def _statements(story: Story, proof: Proof) -> Html:
         ["Statement", "Says", "Names", "Captured", "Read from", "Strength"],
         rows,
         class_="statements",
+        captioned=False,
         row_attributes=[{"class": it.names} for it in proof.statements],
     )
 

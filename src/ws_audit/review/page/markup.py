@@ -137,6 +137,7 @@ def table(
     class_: str = "",
     numeric: tuple[int, ...] = (),
     row_attributes: list[dict[str, str]] | None = None,
+    captioned: bool = True,
 ) -> Html:
     """A table that scrolls by itself where it is too wide; the first cell of a row heads it."""
     head = [
@@ -157,7 +158,7 @@ def table(
         "div",
         tag(
             "table",
-            tag("caption", caption),
+            tag("caption", caption, class_=None if captioned else "unshown"),
             tag("thead", tag("tr", *head)),
             tag("tbody", *body),
             class_=class_ or None,

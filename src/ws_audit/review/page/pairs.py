@@ -132,11 +132,12 @@ def _matrix(story: Story) -> Html:
     caption = "Messages delivered: whose data (rows) on whose connection (columns)"
     return tag(
         "figure",
+        tag("p", caption, class_="dim", aria_hidden="true"),
         tag(
             "div",
             tag(
                 "table",
-                tag("caption", caption),
+                tag("caption", caption, class_="unshown"),
                 tag(
                     "thead",
                     tag(

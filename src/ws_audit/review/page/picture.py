@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from ws_audit.incidents import timestamp
-from ws_audit.review.lanes import STEPS
+from ws_audit.review.lanes import LINKS, STEPS
 
 from .markup import Html, join, lasting, moment, number, tag
 
@@ -25,7 +25,6 @@ STEP: Final = 18  # width of a step
 ROW: Final = 34  # height of a lane
 TOP: Final = 34
 TICKS: Final = 6
-MAX_LINKS: Final = 3  # crossings drawn as lines in one step; more of them are a band
 _WIDTH: Final = LEFT + STEP * STEPS + 16
 
 
@@ -37,9 +36,9 @@ def timeline(story: Story) -> Html | None:
     height = TOP + ROW * len(lanes.lanes) + 74
     title = f"From {timestamp(lanes.first_ns)} to {timestamp(lanes.last_ns)}"
     described = (
-        f"{len(lanes.lanes)} lanes, one for each person. {lanes.shown_events:,} messages delivered "
-        "to another person's connection, each marked on the lane of the person whose data it was "
-        "and on the lane of the person who got it. The table of pairs has the same in words."
+        f"{len(lanes.lanes)} lanes, one for each person. {lanes.shown:,} messages for another "
+        "person, each marked on the lane of the person whose data it was and on the lane of the "
+        "person whose connection it was for. The table of pairs has the same in words."
     )
     picture = tag(
         "svg",
@@ -117,53 +116,35 @@ def _lanes(story: Story, lanes: Lanes) -> list[Html]:
 
 
 def _crossings(lanes: Lanes) -> list[Html]:
-    behind, front = [], []
-    given: dict[tuple[int, int], int] = {}
-    got: dict[tuple[int, int], list[int]] = {}
-    by_step: dict[int, list[tuple[int, int]]] = {}
-    for it in lanes.crossings:
-        by_step.setdefault(it.step, []).append((it.owner, it.recipient))
-        given[it.step, it.owner] = given.get((it.step, it.owner), 0) + it.attempted
-        sums = got.setdefault((it.step, it.recipient), [0, 0])
-        sums[0] += it.events
-        sums[1] += it.attempted
-    for step, links in by_step.items():
+    found = [
+        tag(
+            "rect",
+            x=_x(step) + 1,
+            y=_y(low) - 9,
+            width=STEP - 2,
+            height=_y(high) - _y(low) + 18,
+            rx=7,
+            class_="band",
+        )
+        for step, low, high in lanes.bands
+    ]
+    for step, owner, recipient in lanes.links:
         x = _x(step + 0.5)
-        if len(links) > MAX_LINKS:
-            low, high = min(min(it) for it in links), max(max(it) for it in links)
-            behind.append(
-                tag(
-                    "rect",
-                    x=_x(step) + 1,
-                    y=_y(low) - 9,
-                    width=STEP - 2,
-                    height=_y(high) - _y(low) + 18,
-                    rx=7,
-                    class_="band",
-                )
-            )
-            continue
-        for owner, recipient in links:
-            down = 1 if recipient > owner else -1
-            behind.append(
-                tag(
-                    "line",
-                    x1=x,
-                    x2=x,
-                    y1=_y(owner) + 5 * down,
-                    y2=_y(recipient) - 6 * down,
-                    class_="crossing",
-                )
-            )
-    for (step, lane), count in given.items():
-        hint = tag("title", f"data of this person in {count:,} messages to others")
-        front.append(tag("circle", hint, cx=_x(step + 0.5), cy=_y(lane), r=5, class_="gave"))
-    for (step, lane), (events, attempted) in got.items():
-        hint = tag("title", f"{events:,} of {attempted:,} messages with others' data delivered")
-        x, y = _x(step + 0.5), _y(lane)
-        points = f"{x},{y - 6} {x + 6},{y} {x},{y + 6} {x - 6},{y}"
-        front.append(tag("polygon", hint, points=points, class_="got" if events else "tried"))
-    return behind + front
+        found.append(tag("line", x1=x, x2=x, y1=_y(owner), y2=_y(recipient), class_="crossing"))
+
+    # Who gave and got in one step has both marks beside each other.
+    both = {it[:2] for it in lanes.given} & {it[:2] for it in lanes.got}
+    aside = {key: 4 if key in both else 0 for key in {it[:2] for it in lanes.given + lanes.got}}
+    for step, lane, attempted in lanes.given:
+        hint = tag("title", f"{attempted:,} messages with data of this person")
+        x = _x(step + 0.5) - aside[step, lane]
+        found.append(tag("circle", hint, cx=x, cy=_y(lane), r=4, class_="gave"))
+    for step, lane, events, attempted in lanes.got:
+        hint = tag("title", f"{attempted:,} messages with data of others, {events:,} delivered")
+        x, y = _x(step + 0.5) + aside[step, lane], _y(lane)
+        points = f"{x},{y - 6} {x + 5},{y} {x},{y + 6} {x - 5},{y}"
+        found.append(tag("polygon", hint, points=points, class_="got" if events else "tried"))
+    return found
 
 
 def _seen(lanes: Lanes, y: int) -> list[Html]:
@@ -195,13 +176,8 @@ def _legend(lanes: Lanes) -> list[str]:
         )
 
     diamond = "8,2 14,8 8,14 2,8"
-    left = []
-    if lanes.people > len(lanes.lanes):
-        left.append(f"{lanes.people - len(lanes.lanes):,} people with fewer crossings")
-    if lanes.more_crossings:
-        left.append(f"{lanes.more_crossings:,} crossings")
-    hidden = lanes.attempted - lanes.shown_attempted
-    said = f" Left out: {' and '.join(left)}, {hidden:,} messages." if left else ""
+    fewer = lanes.people - len(lanes.lanes)
+    left = f" Left out: {fewer:,} people with fewer messages." if fewer else ""
     return [
         sign(tag("circle", cx=8, cy=8, r=5, class_="gave")),
         " data of this person; ",
@@ -210,7 +186,7 @@ def _legend(lanes: Lanes) -> list[str]:
         sign(tag("polygon", points=diamond, class_="tried")),
         " attempted, not delivered; ",
         sign(tag("rect", x=4, y=0, width=8, height=16, rx=4, class_="band")),
-        f" more than {MAX_LINKS} crossings in one step. Strip: ",
+        f" more than {LINKS} crossings in one step. Strip: ",
         sign(tag("rect", x=0, y=0, width=16, height=16, class_="judged")),
         " share of deliveries judged, ",
         sign(
@@ -220,8 +196,8 @@ def _legend(lanes: Lanes) -> list[str]:
             )
         ),
         " no record. Drawn: ",
-        number(lanes.shown_attempted, "drawn"),
+        number(lanes.shown, "drawn"),
         " of ",
         number(lanes.attempted),
-        f" messages.{said}",
+        f" messages.{left}",
     ]
