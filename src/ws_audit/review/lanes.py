@@ -11,9 +11,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from .lives import DUE_NS
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from .lives import Blind
     from .rows import CoverageRow, ViolationRow
 
 STEPS: Final = 48
@@ -55,9 +58,13 @@ class Band(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """How much was judged in this step; `covered`: some process wrote a record of it."""
+    """How much was judged in this step; `covered`: some process wrote a record of it.
+
+    `blind` is how many processes had a blind interval in it.
+    """
 
     covered: bool
+    blind: int
     frames: float
     judged: float
 
@@ -86,7 +93,9 @@ class Lanes(NamedTuple):
         return max((self.last_ns - self.first_ns) // STEPS, 1)
 
 
-def lanes(violations: Iterable[ViolationRow], coverage: Iterable[CoverageRow]) -> Lanes | None:
+def lanes(
+    violations: Iterable[ViolationRow], coverage: Iterable[CoverageRow], blinds: Iterable[Blind]
+) -> Lanes | None:
     """Lay violations out on lanes: the people with the most crossings, in order of first sight."""
     rows = sorted(
         (row for row in violations if row.owner and row.recipient), key=lambda row: row.first_ns
@@ -135,27 +144,37 @@ def lanes(violations: Iterable[ViolationRow], coverage: Iterable[CoverageRow]) -
                 for step, pairs in many.items()
             )
         ),
-        tuple(_seen(coverage, first_ns, last_ns)),
+        tuple(_seen(coverage, blinds, first_ns, last_ns)),
         len(people),
         shown,
         sum(row.count for row in rows),
     )
 
 
-def _seen(coverage: Iterable[CoverageRow], first_ns: int, last_ns: int) -> list[Seen]:
+def _seen(
+    coverage: Iterable[CoverageRow], blinds: Iterable[Blind], first_ns: int, last_ns: int
+) -> list[Seen]:
     """Spread each record evenly over its own time, and cut that into the picture's steps."""
     width = (last_ns - first_ns) / STEPS
-    covered, frames, judged = [False] * STEPS, [0.0] * STEPS, [0.0] * STEPS
+    covered, blind = [False] * STEPS, [0] * STEPS
+    frames, judged = [0.0] * STEPS, [0.0] * STEPS
+
+    def over(begin_ns: int, end_ns: int) -> range:
+        low = max(int((begin_ns - first_ns) / width), 0)
+        return range(low, min(int((end_ns - first_ns) / width), STEPS - 1) + 1)
+
     for row in coverage:
-        if row.last_ns < first_ns or row.first_ns > last_ns:
-            continue
-        low = max(int((row.first_ns - first_ns) / width), 0)
-        high = min(int((row.last_ns - first_ns) / width), STEPS - 1)
-        for step in range(low, high + 1):
-            begin = first_ns + step * width
-            share = min(row.last_ns, begin + width) - max(row.first_ns, begin)
-            part = share / max(row.last_ns - row.first_ns, 1)
-            covered[step] = True
-            frames[step] += row.frames * part
-            judged[step] += row.judged * part
-    return [Seen(*it) for it in zip(covered, frames, judged, strict=True)]
+        if row.first_ns <= last_ns and row.last_ns >= first_ns:
+            for step in over(row.first_ns, row.last_ns):
+                begin = first_ns + step * width
+                share = min(row.last_ns, begin + width) - max(row.first_ns, begin)
+                part = max(share, 0) / max(row.last_ns - row.first_ns, 1)
+                covered[step] = True
+                frames[step] += row.frames * part
+                judged[step] += row.judged * part
+    for it in blinds:
+        end_ns = it.last_ns or it.first_ns + DUE_NS
+        if it.first_ns <= last_ns and end_ns >= first_ns:
+            for step in over(it.first_ns, end_ns):
+                blind[step] += 1
+    return [Seen(*it) for it in zip(covered, blind, frames, judged, strict=True)]

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 SECOND: Final = 1_000_000_000
 TOLERANCE_NS: Final = SECOND  # between two coverage records: they follow each other at once
-LATE_NS: Final = 90 * SECOND  # one a minute is due; past this it is overdue
+DUE_NS: Final = 60 * SECOND  # a coverage record is due each minute
+LATE_NS: Final = 90 * SECOND  # past this it is overdue
 STEPS: Final = (60, 300, 900, 3600, 6 * 3600, 86_400, 7 * 86_400)  # seconds
 MAX_STEPS: Final = 60
 

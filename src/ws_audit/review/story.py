@@ -165,7 +165,7 @@ def tell(review: dict[str, Any], rows: Rows, now_ns: int, source: str) -> Story:
         confirmed=_radius(it for it in delivered if it.severity == CONFIRMED),
         possible=_radius(it for it in delivered if it.severity != CONFIRMED),
         tried=_radius(it for it in pairs if not it.events),
-        lanes=lanes((row for it in leaks for row in shares[it.number - 1]), rows.coverage),
+        lanes=lanes((row for it in leaks for row in shares[it.number - 1]), rows.coverage, blinds),
         lives=tuple(all_lives),
         blind=tuple(sorted(blinds, key=lambda it: it.first_ns)),
         silences=tuple(silences(all_lives)),

@@ -13,7 +13,20 @@ from typing import TYPE_CHECKING, Any, Final
 from ws_audit.model import HYGIENE, SEVERITIES
 
 from . import words
-from .markup import Html, code, codes, counted, facts, join, lasting, moment, number, table, tag
+from .markup import (
+    Html,
+    code,
+    codes,
+    counted,
+    facts,
+    join,
+    lasting,
+    moment,
+    number,
+    stored,
+    table,
+    tag,
+)
 
 if TYPE_CHECKING:
     from ws_audit.review.story import IncidentTold, Story
@@ -77,10 +90,11 @@ def banner(story: Story) -> Html:
                     ),
                 ),
             ),
+            ("How sure", join(tag("b", worst), tag("small", words.SURE[worst]))),
             ("First", tag("b", moment(min(it.first_ns for it in chosen), "first"))),
             ("Last", tag("b", moment(last_ns, "last"))),
-            ("How sure", join(tag("b", worst), tag("small", words.SURE[worst]))),
             ("Looked at", _unseen(story)),
+            ("Code", _where(chosen)),
             class_="figures",
         ),
         tag(
@@ -94,6 +108,23 @@ def banner(story: Story) -> Html:
         class_=f"banner {'calm' if worst == HYGIENE else 'alarm'}",
         id="banner",
         aria_label="Summary",
+    )
+
+
+def _where(incidents: list[IncidentTold]) -> Html:
+    sites = sorted({site for it in incidents for site in it.json["sites"]})
+    deploys = sorted(
+        {
+            f"{it.json['services'][0]} {version}".strip()
+            for it in incidents
+            for version in it.json["versions"] or [""]
+        }
+    )
+    left = len(sites) - SITES
+    return join(
+        tag("b", codes(sites[:SITES])),
+        tag("small", f"and {left:,} more lines") if left > 0 else None,
+        tag("small", "in ", stored(", ".join(deploys[:SITES]))),
     )
 
 

@@ -30,6 +30,7 @@ def pairs(story: Story) -> Html | None:
     """The section; None if nothing that is a delivery was seen."""
     if not story.pairs:
         return None
+    frames = story.json["coverage"]["frames"]
     return tag(
         "section",
         tag("h2", "Who saw whose data"),
@@ -45,10 +46,11 @@ def pairs(story: Story) -> Html | None:
             ("Attempted, nothing delivered", _radius(story.tried, "tried")),
             (
                 "Not judged at all",
-                tag(
-                    "span",
-                    counted(_unjudged(story), "delivery", "deliveries"),
-                    " of everything recorded: an upper bound of what nobody saw",
+                join(
+                    number(frames - story.json["coverage"]["judged"], "unjudged"),
+                    " of ",
+                    counted(frames, "delivery", "deliveries"),
+                    " on record: more leaks could be among them",
                 ),
             ),
             class_="radius",
@@ -57,11 +59,6 @@ def pairs(story: Story) -> Html | None:
         _list(story),
         id="pairs",
     )
-
-
-def _unjudged(story: Story) -> int:
-    coverage = story.json["coverage"]
-    return int(coverage["frames"] - coverage["judged"])
 
 
 def _radius(radius: Radius, name: str) -> Html:

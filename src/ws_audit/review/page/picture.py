@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from ws_audit.incidents import timestamp
 from ws_audit.review.lanes import LINKS, STEPS
 
-from .markup import Html, join, lasting, moment, number, tag
+from .markup import Html, lasting, moment, number, tag
 
 if TYPE_CHECKING:
     from ws_audit.review.lanes import Lanes
@@ -24,6 +24,7 @@ LEFT: Final = 120  # where time begins
 STEP: Final = 18  # width of a step
 ROW: Final = 34  # height of a lane
 TOP: Final = 34
+STRIP: Final = 24  # height of what was judged
 TICKS: Final = 6
 _WIDTH: Final = LEFT + STEP * STEPS + 16
 
@@ -33,7 +34,7 @@ def timeline(story: Story) -> Html | None:
     lanes = story.lanes
     if lanes is None:
         return None
-    height = TOP + ROW * len(lanes.lanes) + 74
+    height = TOP + ROW * len(lanes.lanes) + 66
     title = f"From {timestamp(lanes.first_ns)} to {timestamp(lanes.last_ns)}"
     described = (
         f"{len(lanes.lanes)} lanes, one for each person. {lanes.shown:,} messages for another "
@@ -100,7 +101,7 @@ def _ticks(lanes: Lanes, height: int) -> list[Html]:
             label = exact[11:19] if span >= 60_000_000_000 else exact[11:23]
         x = _x(STEPS * tick / TICKS)
         anchor = "start" if tick == 0 else "end" if tick == TICKS else "middle"
-        found.append(tag("line", x1=x, x2=x, y1=TOP - 8, y2=height - 40, class_="tick"))
+        found.append(tag("line", x1=x, x2=x, y1=TOP - 8, y2=height - 54, class_="tick"))
         found.append(tag("text", label, x=x, y=TOP - 14, text_anchor=anchor, class_="label"))
     return found
 
@@ -148,25 +149,35 @@ def _crossings(lanes: Lanes) -> list[Html]:
 
 
 def _seen(lanes: Lanes, y: int) -> list[Html]:
-    """The strip below: how much of the deliveries was judged in each step."""
-    found = [tag("text", "judged", x=LEFT - 10, y=y + 17, text_anchor="end", class_="label")]
+    """The strips below: how much was judged in each step, and who was blind then."""
+    found = [
+        tag("text", "judged", x=LEFT - 10, y=y + 17, text_anchor="end", class_="label"),
+        tag("text", "blind", x=LEFT - 10, y=y + 41, text_anchor="end", class_="label"),
+    ]
     for step, it in enumerate(lanes.seen):
         x = _x(step)
-        if not it.covered:
-            found.append(tag("rect", x=x, y=y, width=STEP, height=24, class_="unseen"))
+        if it.covered:
+            full = int(STRIP * it.judged / it.frames) if it.frames else STRIP
             found.append(
-                tag(
-                    "path",
-                    d=f"M{x},{y + 24}L{x + STEP},{y}M{x},{y}L{x + STEP},{y + 24}",
-                    class_="cross",
-                )
+                tag("rect", x=x, y=y, width=STEP, height=STRIP, class_="unjudged"),
             )
-            continue
-        share = it.judged / it.frames if it.frames else 1.0
-        full = int(24 * share)
-        found.append(tag("rect", x=x, y=y, width=STEP, height=24, class_="unjudged"))
-        found.append(tag("rect", x=x, y=y + 24 - full, width=STEP, height=full, class_="judged"))
+            found.append(
+                tag("rect", x=x, y=y + STRIP - full, width=STEP, height=full, class_="judged")
+            )
+        if it.blind or not it.covered:
+            hint = tag("title", f"{it.blind:,} processes blind" if it.covered else "no record")
+            found.append(_hatch(x, y + STRIP + 6, STEP, 14, hint))
     return found
+
+
+def _hatch(x: int, y: int, width: int, height: int, *hint: Html) -> Html:
+    right, below = x + width, y + height
+    return tag(
+        "g",
+        *hint,
+        tag("rect", x=x, y=y, width=width, height=height, class_="unseen"),
+        tag("path", d=f"M{x},{below}L{right},{y}M{x},{y}L{right},{below}", class_="cross"),
+    )
 
 
 def _legend(lanes: Lanes) -> list[str]:
@@ -186,16 +197,11 @@ def _legend(lanes: Lanes) -> list[str]:
         sign(tag("polygon", points=diamond, class_="tried")),
         " attempted, not delivered; ",
         sign(tag("rect", x=4, y=0, width=8, height=16, rx=4, class_="band")),
-        f" more than {LINKS} crossings in one step. Strip: ",
+        f" more than {LINKS} crossings in one step. Below: ",
         sign(tag("rect", x=0, y=0, width=16, height=16, class_="judged")),
         " share of deliveries judged, ",
-        sign(
-            join(
-                tag("rect", x=0, y=0, width=16, height=16, class_="unseen"),
-                tag("path", d="M0,16L16,0M0,0L16,16", class_="cross"),
-            )
-        ),
-        " no record. Drawn: ",
+        sign(_hatch(0, 0, 16, 16)),
+        " a process without a record of that time. Drawn: ",
         number(lanes.shown, "drawn"),
         " of ",
         number(lanes.attempted),

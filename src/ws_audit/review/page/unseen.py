@@ -42,7 +42,10 @@ def unseen(story: Story) -> Html:
             ),
             (
                 "Not attributed to anybody",
-                join(number(coverage["unattributed"], "unattributed"), ": nobody can say"),
+                join(
+                    number(coverage["unattributed"], "unattributed"),
+                    ": nobody knows whose they were",
+                ),
             ),
             ("Excused by a declared policy", number(coverage["excused"], "excused")),
             (
@@ -80,7 +83,7 @@ def _reasons(story: Story) -> Html:
         for reason, count in story.reasons
     ]
     return table(
-        "Deliveries nobody can be named for, by reason",
+        "Deliveries that could not be judged, by reason",
         ["Reason", "Means", "Deliveries"],
         rows,
         numeric=(2,),
@@ -124,7 +127,10 @@ def _blind_row(it: Blind) -> list[Html]:
         _process(it.life),
         moment(it.first_ns),
         moment(it.last_ns) if it.last_ns else tag("span", "open"),
-        tag("span", lasting(it.last_ns - it.first_ns) if it.last_ns else "not known"),
+        tag(
+            "span",
+            lasting(it.last_ns - it.first_ns) if it.last_ns else "a minute, if killed",
+        ),
         tag("span", it.why),
     ]
 
@@ -167,7 +173,7 @@ def _processes(lives: tuple[Life, ...]) -> Html:
     left = len(lives) - len(rows)
     ended = sum(life.ended for life in lives)
     return more(
-        tag("span", f"{len(lives):,} on record, {ended:,} with a last word: the processes"),
+        tag("span", f"Processes: {len(lives):,}, of which {ended:,} wrote a last record"),
         table(
             "Processes, in order of their start",
             [
