@@ -35,11 +35,12 @@ class Process:
         host: str = "web-1",
         pid: int = 100,
         start: float = 0,
+        said_host: str = "",
     ) -> None:
         resource: dict[str, str | int] = {
             "service.name": service,
             "service.version": version,
-            "host.name": host,
+            "host.name": said_host or host,
             "process.pid": pid,
         }
         self.start_ns = START + int(start * SECOND)

@@ -9,6 +9,7 @@ It must never know where a row came from, and never hold a value that was not st
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ws_audit import model, schema
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     Attributes = Mapping[str, Any]  # plain values, or all of them as text (ClickHouse)
 
 _TRUE: Final = frozenset({True, "true"})
-_EVIDENCE: Final = schema.evidence_attribute("{}", "hash").split("{}")  # what frames the kind
+_HEAD, _HASH = schema.evidence_attribute("{}", "hash").split("{}")  # what frames the kind
 _REASON: Final = f"{schema.UNATTRIBUTED}."
 
 
@@ -281,21 +282,18 @@ def send(
 
 def evidence(attributes: Attributes) -> tuple[EvidenceRow, ...]:
     """The pieces of evidence among the attributes, in their order."""
-    head, tail = _EVIDENCE
     found = []
     for name in attributes:
-        if name.startswith(head) and name.endswith(tail):
-            kind = name[len(head) : -len(tail)]
-            found.append(
-                EvidenceRow(
-                    kind,
-                    *(
-                        str(attributes.get(schema.evidence_attribute(kind, field), ""))
-                        for field in ("hash", "at", "source", "strength", "namespace")
-                    ),
-                )
-            )
+        if name.endswith(_HASH) and name.startswith(_HEAD):
+            kind = name[len(_HEAD) : -len(_HASH)]
+            found.append(EvidenceRow(kind, *[str(attributes.get(it, "")) for it in _fields(kind)]))
     return tuple(found)
+
+
+@lru_cache(maxsize=64)
+def _fields(kind: str) -> tuple[str, ...]:
+    fields = ("hash", "at", "source", "strength", "namespace")
+    return tuple(schema.evidence_attribute(kind, field) for field in fields)
 
 
 def delivered(attributes: Attributes, count: int) -> int:

@@ -212,7 +212,7 @@ def index(story: Story) -> Html | None:
             tag("a", str(it.number), href=f"#incident-{it.number}"),
             join(severity(it.json["severity"]), tag("small", state(it.json))),
             join(
-                tag("span", it.json["rule"]),
+                stored(it.json["rule"]),
                 tag("small", codes(it.json["sites"][:SITES])),
                 tag("small", "incident ", code(it.json["id"])),
             ),

@@ -59,7 +59,7 @@ def counted_text(count: int, noun: str) -> str:
 
 def title(incident: IncidentTold) -> Html:
     """What an incident is called in headings."""
-    return join(f"{incident.number}. ", incident.json["rule"])
+    return join(f"{incident.number}. ", stored(incident.json["rule"]))
 
 
 def _incident(story: Story, incident: IncidentTold, *, open_: bool) -> Html:
@@ -112,7 +112,7 @@ def _proof(story: Story, proof: Proof) -> Html:
         tag("p", tag("strong", _sentence(proof)), class_="says") if single else None,
         _statements(story, proof) if proof.statements else None,
         facts(
-            ("Outcome", tag("span", outcome)),
+            ("Outcome", stored(outcome)),
             ("Size", counted(row.size, "byte")),
             ("Event", stored(row.event)),
             ("Owner read from", code(row.payload_path, "not from the content")),
@@ -163,7 +163,7 @@ def _statements(story: Story, proof: Proof) -> Html:
             stored(it.evidence.kind),
             tag("span", words.KINDS.get(it.evidence.kind, "")),
             join(person(story, it.evidence.hash), " ", tag("small", _says(it))),
-            tag("span", words.POINTS.get(it.evidence.at, it.evidence.at)),
+            stored(words.POINTS.get(it.evidence.at, it.evidence.at)),
             code(it.evidence.source),
             stored(it.evidence.strength),
         ]

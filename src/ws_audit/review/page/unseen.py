@@ -13,7 +13,20 @@ from typing import TYPE_CHECKING, Final
 from . import words
 from .banner import share
 from .evidence import counted_text
-from .markup import Html, counted, facts, join, lasting, moment, more, number, stored, table, tag
+from .markup import (
+    Html,
+    code,
+    counted,
+    facts,
+    join,
+    lasting,
+    moment,
+    more,
+    number,
+    stored,
+    table,
+    tag,
+)
 
 if TYPE_CHECKING:
     from ws_audit.review.lives import Blind, Life
@@ -79,7 +92,7 @@ def _window(story: Story) -> Html:
 
 def _reasons(story: Story) -> Html:
     rows = [
-        [tag("code", reason), tag("span", words.REASONS.get(reason, "")), number(count, "reason")]
+        [code(reason), tag("span", words.REASONS.get(reason, "")), number(count, "reason")]
         for reason, count in story.reasons
     ]
     return table(
