@@ -168,7 +168,9 @@ def _seen(
             for step in over(row.first_ns, row.last_ns):
                 begin = first_ns + step * width
                 share = min(row.last_ns, begin + width) - max(row.first_ns, begin)
-                part = max(share, 0) / max(row.last_ns - row.first_ns, 1)
+                if share <= 0:
+                    continue
+                part = share / max(row.last_ns - row.first_ns, 1)
                 covered[step] = True
                 frames[step] += row.frames * part
                 judged[step] += row.judged * part
