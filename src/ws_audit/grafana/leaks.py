@@ -98,11 +98,7 @@ def _open(series: Selectors) -> Alert:
             f"""
             max by (job) (max_over_time({incidents}[5m])) > 0
             or
-            (
-              max by (job) (last_over_time({incidents}[1d])) > 0
-              unless on (job)
-              max by (job) (last_over_time({incidents}[5m]))
-            )
+            last_over_time((max by (job) ({incidents}))[1d:1m]) > 0
             """
         ),
         labels={"severity": PAGE_IN_HOURS},
@@ -119,8 +115,8 @@ def _open(series: Selectors) -> Alert:
         no_data="OK",
         remark=(
             "For five minutes the highest of the old process and the new one counts, which has its"
-            " trace directory still to read. Where no process is left, the last word counts for a"
-            " day."
+            " trace directory still to read. Where no process is left, the last word of the job"
+            " counts, for a day."
         ),
     )
 
