@@ -14,8 +14,8 @@ from tests.requirements import CONTRACT
 from ws_audit import schema
 from ws_audit.grafana.alerts import alerts
 from ws_audit.grafana.dashboards import DASHBOARDS
+from ws_audit.grafana.dashboards.common import STARTS
 from ws_audit.grafana.panels import Series, Spans, Stat, Table
-from ws_audit.grafana.render import STARTS
 from ws_audit.tools import cli
 
 METRICS: dict[str, Any] = json.loads((CONTRACT / "contract.json").read_text())["metrics"]

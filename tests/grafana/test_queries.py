@@ -22,7 +22,7 @@ from tests.grafana.made import PANELS, SELECTOR, filled
 from tests.real.test_prometheus import Prometheus, prometheus
 from tests.real.world import drive, eventually, get, serve
 from ws_audit.grafana.alerts import alerts
-from ws_audit.grafana.render import STARTS
+from ws_audit.grafana.dashboards.common import STARTS
 from ws_audit.tools.demo_cast import Cast
 from ws_audit.tools.demo_stage import HOST
 

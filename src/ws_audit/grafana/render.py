@@ -21,6 +21,7 @@ from grafana_foundation_sdk.models import common, dashboard
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 from grafana_foundation_sdk.models.tempo import SearchTableType, TempoQueryType
 
+from .dashboards.common import STARTS
 from .panels import DATASOURCE, INSTANCE, JOB, TRACES, Series, Stat, Table
 
 if TYPE_CHECKING:
@@ -147,15 +148,6 @@ def _starts() -> builders.AnnotationQuery:
     mark.enable(True)
     mark.target(query)
     return mark
-
-
-# A counter that never stands still begins anew in a new process; a new target was not there before.
-_WORKING: Final = f'ws_audit_agent_cpu_seconds_total{{job=~"${JOB}",instance=~"${INSTANCE}"}}'
-STARTS: Final = (
-    f"sum by (job, instance) (resets({_WORKING}[$__rate_interval])) > 0"
-    f" or group by (job, instance) ({_WORKING})"
-    f" unless group by (job, instance) ({_WORKING} offset 5m)"
-)
 
 
 # --- the panels -------------------------------------------------------------------------------

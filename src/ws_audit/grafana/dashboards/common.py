@@ -76,3 +76,12 @@ TARGETS_WITHOUT_AGENT: Final = Stat(
     empty=NO_AGENT,
     width=4,
 )
+
+# Where a process began: a counter that never stands still begins anew in it, and a new target was
+# not there before.
+_WORKING: Final = series("ws_audit_agent_cpu_seconds_total")
+STARTS: Final = (
+    f"sum by (job, instance) (resets({_WORKING}{RATE})) > 0"
+    f" or group by (job, instance) ({_WORKING})"
+    f" unless group by (job, instance) ({_WORKING} offset 5m)"
+)
