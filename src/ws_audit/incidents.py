@@ -12,21 +12,21 @@ and never know how a finding was stored or sent.
 from __future__ import annotations
 
 import time
-from _thread import RLock  # threading itself must not be imported this early
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from ws_audit.model import OTHER, SEVERITIES
+from ws_audit.model import CONFIRMED, OTHER, PROBABLE, SEVERITIES
 from ws_audit.schema import EVENT_RULES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from _thread import RLock
 
     from ws_audit.model import Finding
 
 SILENCE_NS: Final = 24 * 3600 * 1_000_000_000  # after this the same cause is the next incident
 ONGOING_NS: Final = 10 * 60 * 1_000_000_000  # an incident seen within this is going on
 MAX_TRACE_IDS: Final = 100  # per incident: the first ones; every one is in the store
+PAGING: Final = (CONFIRMED, PROBABLE)  # what a client alone can raise is neither
 MAX_NAMES: Final = 100  # per incident: managers, sites, versions; past it `other`
 
 _RANK: Final = {severity: rank for rank, severity in enumerate(SEVERITIES)}  # 0 is the worst
@@ -38,8 +38,13 @@ def incident_id(service: str, rule: str, site: str) -> str:
     `site` is `module:function:line` or `none`; the line takes no part, so an incident keeps
     its id when code above it is edited.
     """
-    cause = f"{service}\n{rule}\n{_place(site)}"
+    cause = f"{service}\n{rule}\n{place(site)}"
     return blake2b(cause.encode("utf-8", "replace"), digest_size=16).hexdigest()[:12]
+
+
+def place(site: str) -> str:
+    """Return `module:function` of a `module:function:line`; anything else unchanged."""
+    return site.rpartition(":")[0] if site.count(":") >= 2 else site
 
 
 def timestamp(ns: int) -> str:
@@ -48,35 +53,65 @@ def timestamp(ns: int) -> str:
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{rest:09d}Z"
 
 
+class Mark(NamedTuple):
+    """What the journal says of an incident: that it began, or that somebody acknowledged it.
+
+    `cause` and `number` are its id. `first_ns` and `last_ns` are when it was seen, as far as was
+    known then. `time_ns` is when it was acknowledged, 0 if it only began.
+    """
+
+    cause: str
+    number: int
+    first_ns: int
+    last_ns: int
+    time_ns: int = 0
+    by: str = ""
+    note: str = ""
+
+    @property
+    def incident(self) -> str:
+        """The id."""
+        return self.cause if self.number == 1 else f"{self.cause}-{self.number}"
+
+    def meets(self, incident: Incident) -> bool:
+        """Whether this may be of that incident of its cause: both were seen at the same time."""
+        return incident.first_ns <= self.last_ns and incident.last_ns >= self.first_ns
+
+
 class Pair:
     """One person's data at one other person's connection, as far as one incident saw it."""
 
     __slots__ = ("events", "first_ns", "last_ns", "severity")
 
-    def __init__(self, finding: Finding) -> None:
-        self.severity = finding.severity
+    def __init__(self, like: Finding | Pair) -> None:
+        self.severity: str = like.severity
         self.events = 0
-        self.first_ns = finding.first_ns
-        self.last_ns = finding.last_ns
+        self.first_ns: int = like.first_ns
+        self.last_ns: int = like.last_ns
 
 
 class Incident:
-    """All violations of one cause, until 24 hours of silence end it.
+    """All violations of one cause, until somebody acknowledges it or 24 hours of silence end it.
 
-    `events` counts what was delivered or may have been, `attempted` everything that was
-    tried, `size` the bytes of what was delivered (all bytes of a storm's aggregate of which
-    a part was: an upper bound). Times are Unix nanoseconds. Made by `Incidents` alone.
+    `ack` is the acknowledgement, None as long as it is open: silence does not close it. `own`:
+    this process has found some of it. `events` counts what was delivered or may have been,
+    `attempted` everything that was tried, `size` the bytes of what was delivered (all bytes of a
+    storm's aggregate of which a part was: an upper bound). Times are Unix nanoseconds. The id is
+    the book's to give.
     """
 
     __slots__ = (
         "_lock",
         "_max_pairs",
+        "ack",
         "attempted",
         "events",
         "first_ns",
         "id",
         "last_ns",
         "managers",
+        "number",
+        "own",
         "pairs",
         "rule",
         "service",
@@ -87,10 +122,13 @@ class Incident:
         "versions",
     )
 
-    def __init__(self, name: str, finding: Finding, max_pairs: int | None, lock: RLock) -> None:
+    def __init__(self, finding: Finding, max_pairs: int | None, lock: RLock) -> None:
         self._lock = lock
         self._max_pairs = max_pairs
-        self.id = name
+        self.id = ""
+        self.number = 0
+        self.ack: Mark | None = None
+        self.own = False
         self.rule = finding.rule
         self.service = finding.service
         self.severity = finding.severity
@@ -104,6 +142,11 @@ class Incident:
         self.sites: set[str] = set()
         self.versions: set[str] = set()
         self.trace_ids: dict[str, None] = {}  # a set that keeps its order
+
+    @property
+    def open(self) -> bool:
+        """Whether it should wake or have woken somebody, and nobody has acknowledged it."""
+        return self.ack is None and self.severity in PAGING
 
     def fold(self, finding: Finding) -> None:
         """Add a finding of this cause; the book holds the lock."""
@@ -120,7 +163,7 @@ class Incident:
         self.first_ns = min(self.first_ns, finding.first_ns)
         self.last_ns = max(self.last_ns, finding.last_ns)
 
-        pair = self._pair(finding)
+        pair = self._pair((finding.recipient, finding.owner), finding)
         pair.events += events
         pair.severity = _worse(pair.severity, finding.severity)
         pair.first_ns = min(pair.first_ns, finding.first_ns)
@@ -132,15 +175,54 @@ class Incident:
         if finding.trace_id and len(self.trace_ids) < MAX_TRACE_IDS:
             self.trace_ids[finding.trace_id] = None
 
-    def _pair(self, finding: Finding) -> Pair:
-        key = (finding.recipient, finding.owner)
+    def _pair(self, key: tuple[str, str], like: Finding | Pair) -> Pair:
         pair = self.pairs.get(key)
         if pair is None:
             # Past the cap all further pairs share one line, so that the sums stay exact.
             if self._max_pairs is not None and len(self.pairs) >= self._max_pairs:
                 key = (OTHER, OTHER)
-            pair = self.pairs.setdefault(key, Pair(finding))
+            pair = self.pairs.setdefault(key, Pair(like))
         return pair
+
+    def absorb(self, other: Incident) -> None:
+        """Add all of another part of the same incident; the book holds the lock."""
+        self.events += other.events
+        self.attempted += other.attempted
+        self.size += other.size
+        self.severity = _worse(self.severity, other.severity)
+        if other.first_ns < self.first_ns:
+            self.trace_ids, others = dict(other.trace_ids), self.trace_ids
+        else:
+            others = other.trace_ids
+        self.first_ns = min(self.first_ns, other.first_ns)
+        self.last_ns = max(self.last_ns, other.last_ns)
+        for key, more in other.pairs.items():
+            pair = self._pair(key, more)
+            pair.events += more.events
+            pair.severity = _worse(pair.severity, more.severity)
+            pair.first_ns = min(pair.first_ns, more.first_ns)
+            pair.last_ns = max(pair.last_ns, more.last_ns)
+        for mine, theirs in (
+            (self.managers, other.managers),
+            (self.sites, other.sites),
+            (self.versions, other.versions),
+        ):
+            for name in theirs:
+                _note(mine, name)
+        for trace_id in others:
+            if len(self.trace_ids) < MAX_TRACE_IDS:
+                self.trace_ids[trace_id] = None
+        self.own |= other.own
+
+    def take_out(self, findings: list[Finding], last_ns: int) -> None:
+        """Give back what belongs to the next incident; this one was seen until `last_ns`."""
+        for finding in findings:
+            self.fold(
+                finding._replace(
+                    count=-finding.count, delivered=-finding.delivered, size=-finding.size
+                )
+            )
+        self.last_ns = min(self.last_ns, last_ns)
 
     def as_dict(self, now_ns: int) -> dict[str, Any]:
         """Give the incident as the review's JSON has it, judged `ongoing` as of `now_ns`.
@@ -161,7 +243,7 @@ class Incident:
                 "first_seen": timestamp(self.first_ns),
                 "last_seen": timestamp(self.last_ns),
                 "ongoing": now_ns - self.last_ns <= ONGOING_NS,
-                "acknowledged": False,
+                "acknowledged": self.ack is not None,
                 "events": self.events,
                 "attempted": self.attempted,
                 "bytes": self.size,
@@ -184,72 +266,6 @@ class Incident:
             for events, recipient, owner, severity, first_ns, last_ns in sorted(pairs)
         ]
         return seen
-
-
-class Incidents:
-    """The book of incidents: findings go in, incidents come out.
-
-    A running agent gives `max_pairs`: the book then holds that many pairs per incident (and
-    one line for the rest) and of each cause the latest incident only. The review gives none
-    and keeps everything.
-
-    Safe from any thread, also when a finalizer or signal handler adds in the middle of an
-    add. Not across a fork: a child whose parent has threads begins a new book.
-    """
-
-    def __init__(self, *, max_pairs: int | None = None) -> None:
-        # The lock is re-entrant: the collector may run application code (a `__del__` that
-        # sends) at any allocation, also at one made while the lock is held.
-        self._lock = RLock()
-        self._max_pairs = max_pairs
-        self._latest: dict[tuple[str, str, str], tuple[Incident, int]] = {}
-        self._earlier: list[Incident] = []
-
-    def add(self, finding: Finding) -> Incident:
-        """Fold a finding into its incident, which begins here if there is none yet.
-
-        Findings of one cause are expected in order of time: 24 hours between the last of an
-        incident and the next finding begin the next incident, `-2`, `-3` and so on.
-        """
-        with self._lock:
-            cause = (finding.service, finding.rule, _place(finding.site))
-            incident, number = self._latest.get(cause, (None, 0))
-
-            if incident is None or finding.first_ns - incident.last_ns >= SILENCE_NS:
-                if incident is not None and self._max_pairs is None:
-                    self._earlier.append(incident)
-                number += 1
-                name = incident_id(finding.service, finding.rule, finding.site)
-                if number > 1:
-                    name = f"{name}-{number}"
-                incident = Incident(name, finding, self._max_pairs, self._lock)
-                self._latest[cause] = (incident, number)
-
-            incident.fold(finding)
-            return incident
-
-    def fold(self, findings: Iterable[Finding]) -> list[Incident]:
-        """Add findings that come in any order, oldest first, and return all incidents."""
-        for finding in sorted(findings, key=lambda finding: finding.first_ns):
-            self.add(finding)
-        return self.all()
-
-    def all(self) -> list[Incident]:
-        """Return the incidents of the book, in no particular order."""
-        with self._lock:
-            return self._earlier + [incident for incident, _ in self._latest.values()]
-
-    def ongoing(self, now_ns: int) -> int:
-        """Count the incidents that are going on at `now_ns`."""
-        with self._lock:
-            return sum(
-                now_ns - incident.last_ns <= ONGOING_NS for incident, _ in self._latest.values()
-            )
-
-
-def _place(site: str) -> str:
-    """Return `module:function` of a `module:function:line`; anything else unchanged."""
-    return site.rpartition(":")[0] if site.count(":") >= 2 else site
 
 
 def _worse(one: str, other: str) -> str:

@@ -169,6 +169,8 @@ class Agent:
             lambda: self.runtime.installer.states,
             self.runtime.cpu_seconds,
             lambda key: ("", 0),
+            lambda: 0,
+            dict,
             "0",
             "observe",
         )

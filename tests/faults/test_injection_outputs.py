@@ -13,8 +13,8 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from tests.faults.harness import Agent
 from tests.faults.test_injection import FRAMES, BrokenError, Hub, bare, breaks, watched
+from ws_audit.book import Book
 from ws_audit.configuration.setting_kinds import Address
-from ws_audit.incidents import Incidents
 from ws_audit.outputs import assembly, endpoint, export, lines, segments, violations
 from ws_audit.outputs.coverage import Coverage
 from ws_audit.outputs.export import Export
@@ -135,7 +135,7 @@ ON_THE_CALL_PATH: list[tuple[Any, str, set[str]]] = [
     (Violations, "log_line", {"store", "span"}),
     (Violations, "_milestone", set()),
     (Violations, "_keep", {"log", "span"}),
-    (Incidents, "add", set()),
+    (Book, "add", set()),
     (Hasher, "__call__", set()),
     (violations, "summary", {"store", "span"}),
     (SpanMaker, "outcome", {"store", "log"}),

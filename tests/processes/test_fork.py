@@ -37,7 +37,8 @@ def test_under_load_from_threads(tmp_path: Path) -> None:
             assert kind == -1 or each["pid"] not in written
         else:
             assert frames == 40
-            assert each["threads"] == ["ws-audit-drain"]
+            # And for a moment the one that reads what the parent has found.
+            assert [it for it in each["threads"] if it != "ws-audit-recall"] == ["ws-audit-drain"]
         if kind % 4 == 2 or kind == -1:
             assert played.covered(each["pid"]) == frames
 

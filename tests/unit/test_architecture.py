@@ -113,9 +113,11 @@ MAY: dict[str, frozenset[str]] = {
         # records go out
         "drain": "tally",
         "incidents": "",
-        "review": "incidents judge policy",
-        # `review` only for what an earlier process could not push: it is in the store
-        "outputs": "forks identity incidents intents review tally",
+        "book": "incidents",
+        "journal": "incidents",
+        "review": "book incidents journal judge policy",
+        # `review` only for what other processes wrote: it is in the store
+        "outputs": "book forks identity incidents intents journal review tally",
         "monitors": "incidents",
         # what is made for Prometheus, Alertmanager and Grafana, of names alone
         "grafana": "",
@@ -132,8 +134,8 @@ MAY: dict[str, frozenset[str]] = {
         "__init__": "agent",
         "instrumentor": "__init__",  # the public calls, under the names OpenTelemetry calls
         # on top; nothing may import it but `python -m ws_audit`
-        "tools": "incidents outputs review agent bootstrap runtime classify declared factories"
-        " facts grafana identity judge hooks modules selftest signs tally transports",
+        "tools": "book incidents journal outputs review agent bootstrap runtime classify declared"
+        " factories facts grafana identity judge hooks modules selftest signs tally transports",
         "__main__": "tools",
     }.items()
 }
@@ -552,6 +554,8 @@ def test_metrics_are_the_contracts(contract: dict[str, Any]) -> None:
         dict,
         dict,
         lambda key: ("", 0),
+        lambda: 0,
+        dict,
         "0",
         "observe",
     )

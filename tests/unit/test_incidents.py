@@ -6,7 +6,8 @@ from __future__ import annotations
 import threading
 from hashlib import blake2b
 
-from ws_audit.incidents import MAX_TRACE_IDS, Incident, Incidents, incident_id, timestamp
+from ws_audit.book import MAX_EARLIER, Book
+from ws_audit.incidents import MAX_TRACE_IDS, Incident, incident_id, timestamp
 from ws_audit.model import Finding
 
 SECOND = 1_000_000_000
@@ -62,7 +63,7 @@ def test_times_keep_their_nanoseconds() -> None:
 
 
 def test_an_incident_is_exactly_the_contracts_json() -> None:
-    incident = Incidents().add(FINDING)
+    incident = Book().add(FINDING)
     assert incident.as_dict(START) == {
         "id": incident_id("chat", "payload_vs_connection", "app.ws:Hub.push:42"),
         "rule": "payload_vs_connection",
@@ -93,7 +94,7 @@ def test_an_incident_is_exactly_the_contracts_json() -> None:
 
 
 def test_figures_add_up() -> None:
-    book = Incidents()
+    book = Book()
     book.add(FINDING)
     book.add(at(1)._replace(delivered=0, trace_id="2" * 32))  # refused
     storm = at(2)._replace(last_ns=START + 9 * SECOND, count=50, delivered=50, size=5000)
@@ -116,17 +117,17 @@ def test_figures_add_up() -> None:
 
 def test_events_that_are_no_delivery_count_as_they_happened() -> None:
     event = FINDING._replace(rule="inbound_vs_connection", severity="hygiene", delivered=0, count=7)
-    assert Incidents().add(event).as_dict(START)["events"] == 7
+    assert Book().add(event).as_dict(START)["events"] == 7
 
 
 def test_ongoing_means_seen_within_ten_minutes() -> None:
-    incident = Incidents().add(FINDING)
+    incident = Book().add(FINDING)
     assert incident.as_dict(START + 600 * SECOND)["ongoing"] is True
     assert incident.as_dict(START + 600 * SECOND + 1)["ongoing"] is False
 
 
 def test_a_day_of_silence_begins_the_next_incident() -> None:
-    book = Incidents()
+    book = Book()
     first = book.add(at(0))
     assert book.add(at(86_399)) is first
     second = book.add(at(86_399 + 86_400))
@@ -138,13 +139,13 @@ def test_a_day_of_silence_begins_the_next_incident() -> None:
 
 def test_the_review_folds_findings_in_any_order() -> None:
     findings = [at(hours * 3600) for hours in (60, 0, 80, 20, 40)]  # no gap of a day
-    (incident,) = Incidents().fold(findings)
+    (incident,) = Book().fold(findings)
     assert (incident.events, incident.first_ns) == (5, START)
-    assert len(Incidents().fold([at(0), at(86_400 * 4), at(86_400 * 2)])) == 3
+    assert len(Book().fold([at(0), at(86_400 * 4), at(86_400 * 2)])) == 3
 
 
 def test_a_live_book_is_bounded_and_its_sums_stay_exact() -> None:
-    book = Incidents(max_pairs=3)
+    book = Book(max_pairs=3)
     for user in range(1000):
         incident = book.add(FINDING._replace(owner=f"{user:032x}", trace_id=f"{user:032x}"))
     seen = incident.as_dict(START)
@@ -155,26 +156,27 @@ def test_a_live_book_is_bounded_and_its_sums_stay_exact() -> None:
 
     for day in range(1, 50):
         latest = book.add(at(2 * day * 86_400))
-    assert book.all() == [latest]
+    assert len(book.all()) == MAX_EARLIER == 31  # a month of days
+    assert book.all()[-1] is latest
     assert latest.id.endswith("-50")
 
 
 def test_the_review_keeps_every_pair() -> None:
-    book = Incidents()
+    book = Book()
     for user in range(1000):
         incident = book.add(FINDING._replace(owner=f"{user:032x}"))
     assert len(incident.as_dict(START)["pairs"]) == 1000
 
 
 def test_ongoing_incidents_are_counted() -> None:
-    book = Incidents(max_pairs=3)
+    book = Book(max_pairs=3)
     book.add(FINDING)
     book.add(at(500)._replace(rule="canary"))
     assert [book.ongoing(START + it * SECOND) for it in (500, 601, 1101)] == [2, 1, 0]
 
 
 def test_threads_lose_no_count_and_readers_see_a_whole_incident() -> None:
-    book = Incidents(max_pairs=10_000)
+    book = Book(max_pairs=10_000)
     failures: list[BaseException] = []
 
     def write(name: int) -> None:
@@ -203,7 +205,7 @@ def test_threads_lose_no_count_and_readers_see_a_whole_incident() -> None:
 
 def test_an_add_inside_an_add_does_not_hang() -> None:
     # As when the collector runs a finalizer that sends while the lock is held.
-    book = Incidents()
+    book = Book()
 
     class Nosy(str):
         __slots__ = ()

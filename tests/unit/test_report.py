@@ -68,6 +68,8 @@ LEAK CONFIRMED, over since 2026-11-23T10:00:13.000000000Z
    service   chat 1.2.3
    trace     {16:032x}
 
+To close one: ws-audit review ack INCIDENT --by NAME --note TEXT
+
 Coverage: 12,000 of 12,034 frames judged (99.7 %); 34 could not be attributed to anybody, \
 0 excused by policy
   recorded from 2026-11-23T10:00:00.000000000Z

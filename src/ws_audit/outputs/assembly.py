@@ -24,7 +24,6 @@ from ws_audit import __version__, schema
 from ws_audit.messages.intents import getrandbits
 from ws_audit.model import Span
 from ws_audit.principals.identity import Hasher
-from ws_audit.process.forks import imports
 
 from . import events, export, multiprocess
 from .coverage import Coverage
@@ -33,6 +32,7 @@ from .export import Export
 from .metrics import Metrics, NoMetrics
 from .neighbours import Neighbours
 from .push import Channel, Push, Webhook
+from .recall import Recall
 from .spans import SpanMaker
 from .store import Store, StoreError, hash_key
 from .synthetic import Synthetic
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import sampling
 
     from ws_audit.configuration.settings import Settings
+    from ws_audit.incidents import Incident
     from ws_audit.runtime import Runtime
 
 
@@ -93,6 +94,17 @@ class Outputs:
             push=self._push,
             wake=runtime.drain.wake,
         )
+        self._recall = (
+            Recall(
+                self._store,
+                self.violations,
+                first=self._recalled,
+                failed=runtime.failed,
+                say=runtime.say,
+            )
+            if self._store is not None
+            else None
+        )
         address = settings.metrics_addr
         self._endpoint = (
             Endpoint(address.host, address.first, address.last) if address is not None else None
@@ -115,7 +127,8 @@ class Outputs:
         self.stale = False  # forked, and nothing has happened here yet
         self._tell_what_is_active(settings, where, otlp, environ)
         self._begin()
-        self._push.resume()
+        if self._recall is not None:
+            self._recall.begin()
 
     def all(self) -> list[Any]:
         """What the drain hands records to, in order."""
@@ -129,6 +142,7 @@ class Outputs:
         return {
             "export": self._export.cpu_ns,
             "push": self._push.cpu_ns,
+            "recall": self._recall.cpu_ns if self._recall is not None else 0,
             "scrape": self.metrics.scrape_ns,
         }
 
@@ -136,16 +150,29 @@ class Outputs:
         """Nothing of its own."""
 
     def tick(self, now_ns: int) -> None:
-        """Once a second: what a storm piled up, and the disk."""
+        """Once a second: what a storm piled up, the disk, and what others wrote to it."""
         self.violations.flush()
         if self._store is not None:
             self._look_after(self._store)
+        if self._recall is not None:
+            self._recall.tick(now_ns)
         self._tell_of_receivers()
         self._follow_parents()
         if self._provider is None:
             self._provider = self._export.follow()
             if self._provider is not None:
                 self._runtime.say("spans go to the tracer provider the application has set now")
+
+    def _recalled(self, unacknowledged: list[Incident]) -> None:
+        """What there was at the start has been read, on a thread of its own."""
+        self._push.catch_up(unacknowledged)
+        number = sum(incident.open for incident in unacknowledged)
+        if number:
+            directory = self._runtime.settings.trace_dir
+            self._runtime.say(
+                f"{number} incident{'' if number == 1 else 's'} open: ws-audit review {directory}"
+                " tells of it, ws-audit review ack closes it"
+            )
 
     def _look_after(self, store: Store) -> None:
         """Bring the store to the disk; each way in which that fails is said once."""
@@ -227,6 +254,8 @@ class Outputs:
             lambda: runtime.installer.states,
             runtime.cpu_seconds,
             self.violations.latest,
+            self.violations.open,
+            lambda: self._recall.newest() if self._recall is not None else {},
             __version__,
             settings.mode,
         )
@@ -264,9 +293,7 @@ class Outputs:
             else:
                 self.log_events = "none (this OpenTelemetry has no event_name)"
         directory = settings.trace_dir if self._store is not None else ""
-        return Push(
-            channels, directory, self._runtime.tally, _unsent(directory), self._runtime.failed
-        )
+        return Push(channels, directory, self._runtime.tally, self._runtime.failed)
 
     def _tell_what_is_active(
         self,
@@ -357,17 +384,20 @@ class Outputs:
     LAST_SECONDS = 3.0  # how long a dead collector or webhook may hold up the process's end
     PATIENCE = 30.0
 
-    def checkpoint(self) -> None:
-        """What can be written without waiting for anybody but the disk."""
+    def _last_lines(self) -> None:
+        """The last aggregate and coverage lines; there may be more of them if it goes on."""
         self.violations.flush()
         self._coverage.write(time.time_ns(), final=True)
+
+    def checkpoint(self) -> None:
+        """What can be written without waiting for anybody but the disk."""
+        self._last_lines()
         if self._store is not None:
             self._store.sync()
 
     def last_words(self) -> None:
         """What must be out before the process may end; it may also go on."""
-        self.violations.flush()
-        self._coverage.write(time.time_ns(), final=True)
+        self._last_lines()
         if not self.flush(self.LAST_SECONDS):
             self._waited_in_vain = time.monotonic()
 
@@ -376,12 +406,16 @@ class Outputs:
         self.violations.resume()
         self._export.resume()
         self._push.resume()
+        if self._recall is not None:
+            self._recall.begin()
         self._where(self._runtime.say)
 
     def stop(self) -> None:
         """At exit: the last aggregate and coverage lines, then everything is let go."""
+        if self._recall is not None:
+            self._recall.stop()
         self.violations.end()
-        self._coverage.write(time.time_ns(), final=True)
+        self._last_lines()
         if self._store is not None:
             self._store.close()
         # Whoever did not answer the last words a moment ago is not waited for once more.
@@ -399,7 +433,7 @@ class Outputs:
         """After a fork; no I/O: what the child needs is begun again when something happens."""
         self.stale = True
         self._dropped = 0
-        optional = (self._store, self._neighbours, self._endpoint)
+        optional = (self._store, self._neighbours, self._endpoint, self._recall)
         for part in (
             self._maker,
             self.violations,
@@ -418,6 +452,8 @@ class Outputs:
             if serving:
                 self._where(self._runtime.say)
             self._begin()
+            if serving and self._recall is not None:
+                self._recall.begin()
 
 
 def _resource(provider: Any) -> Resource:
@@ -441,18 +477,3 @@ def _otel_version() -> str:
     from importlib.metadata import version
 
     return version("opentelemetry-sdk")
-
-
-def _unsent(directory: str) -> Any:
-    """Incidents in the store, as the review tells them; only read when a push begins."""
-
-    def incidents() -> list[dict[str, Any]]:
-        if not directory:
-            return []
-        with imports:
-            from ws_audit.review.read import review
-
-        found: list[dict[str, Any]] = review(directory, time.time_ns())["incidents"]
-        return found
-
-    return incidents

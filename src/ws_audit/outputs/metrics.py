@@ -46,6 +46,8 @@ class Metrics:
         targets: Callable[[], dict[str, int]],
         cpu_seconds: Callable[[], dict[str, float]],
         latest: Callable[[tuple[str, str, str]], tuple[str, int]],
+        open_incidents: Callable[[], int],
+        recalled: Callable[[], dict[tuple[str, str], int]],
         version: str,
         mode: str,
     ) -> None:
@@ -54,6 +56,7 @@ class Metrics:
         self._fold_records = fold_records
         self._backlog, self._targets, self._cpu = backlog, targets, cpu_seconds
         self._latest = latest
+        self._open_incidents, self._recalled = open_incidents, recalled
         self._info = {"version": version, "mode": mode, "python": platform.python_version()}
         self._multiprocess = multiprocess.active()
         self._undertaker = multiprocess.Undertaker(multiprocess.directory())
@@ -117,6 +120,12 @@ class Metrics:
             "When the last violation happened; 0 if none did.",
             ("rule", "severity", "synthetic"),
             "max",
+        )
+        self._open = gauge(
+            "ws_audit_open_incidents",
+            "Confirmed and probable incidents that nobody has acknowledged.",
+            (),
+            "livemax",
         )
         self._excused = counter("ws_audit_excused", "Deliveries a policy excused.", ("policy",))
         self._products = counter(
@@ -235,6 +244,8 @@ class Metrics:
             for state, number in self._targets().items():
                 self._targets_gauge.labels(state).set(number)
             self._backlog_gauge.set(self._backlog())
+            self._open.set(self._open_incidents())
+            self._recall(time.time_ns())
             for stage, seconds in self._cpu().items():
                 more = max(0.0, seconds - self._cpu_seen.get(stage, 0.0))
                 self._cpu_counter.labels(stage).inc(more)
@@ -285,8 +296,19 @@ class Metrics:
             child.inc(delta, exemplar={"trace_id": trace_id})
         else:
             child.inc(delta)
-        newest = self._newest[rule, severity] = max(time_ns, self._newest.get((rule, severity), 0))
-        self._last.labels(rule, severity, "false").set(newest / 1e9)
+        self._happened(rule, severity, time_ns)
+
+    def _happened(self, rule: str, severity: str, time_ns: int) -> None:
+        if time_ns > self._newest.get((rule, severity), 0):
+            self._newest[rule, severity] = time_ns
+            self._last.labels(rule, severity, "false").set(time_ns / 1e9)
+
+    def _recall(self, now_ns: int) -> None:
+        """When others found something: this process before it was restarted, or its siblings."""
+        for (rule, severity), time_ns in self._recalled().items():
+            # A line may be damaged, or its clock ahead of ours: no series, no future of its own.
+            if severity in schema.PERMITTED.get(rule, ()) and time_ns <= now_ns:
+                self._happened(rule, severity, time_ns)
 
     # -- the self-test ----------------------------------------------------------------------
 

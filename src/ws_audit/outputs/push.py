@@ -2,7 +2,8 @@
 """Incidents to a webhook and to OTLP as log events, within a second, at least once.
 
 Why it exists: a scrape may come too late for a process that dies. What the process could
-not push itself is pushed by the next one that starts on the same trace directory.
+not push itself is pushed by the next one that starts on the same trace directory, unless
+somebody has acknowledged it by then.
 
 It must never run on the call path, let a slow receiver hold up anything else, or follow a
 webhook to another address.
@@ -91,11 +92,10 @@ class Push:
         channels: list[Channel],
         directory: str,
         tally: Tally,
-        unsent: Callable[[], list[dict[str, Any]]],
         failed: Callable[[str, BaseException], None],
     ) -> None:
         journal = os.path.join(directory, JOURNAL) if directory else ""
-        self._lanes = [_Lane(channel, journal, tally, unsent, failed) for channel in channels]
+        self._lanes = [_Lane(channel, journal, tally, failed) for channel in channels]
 
     def __call__(self, incident: Incident) -> None:
         """An incident has reached a milestone: push it as it stands when its turn comes."""
@@ -103,9 +103,14 @@ class Push:
             lane.add(incident)
 
     def resume(self) -> None:
-        """Push what was found on this directory and not pushed: by an earlier process, or by us."""
+        """After stop(): what waits leaves again."""
         for lane in self._lanes:
             lane.resume()
+
+    def catch_up(self, incidents: list[Incident]) -> None:
+        """Push those of them that nobody has pushed: no earlier process, and not we."""
+        for lane in self._lanes:
+            lane.catch_up(incidents)
 
     @property
     def cpu_ns(self) -> int:
@@ -148,15 +153,13 @@ class _Lane:
         channel: Channel,
         journal: str,
         tally: Tally,
-        unsent: Callable[[], list[dict[str, Any]]],
         failed: Callable[[str, BaseException], None],
     ) -> None:
         self._channel = channel
         self._journal = journal
         self._tally = tally
-        self._unsent = unsent
         self._failed = failed
-        self._waiting: dict[str, Incident | dict[str, Any]] = {}
+        self._waiting: dict[str, Incident] = {}
         self._sending = False
         self._lock = threading.RLock()
         self._wake = threading.Event()
@@ -174,20 +177,28 @@ class _Lane:
             else:
                 self._waiting[incident.id] = incident
             self._attempts = 0
-            self._start(catch_up=False)
+            self._start()
         self._wake.set()
 
     def resume(self) -> None:
         self._stopping = False
-        if self._journal:
-            with self._lock:
-                self._start(catch_up=True)
+        with self._lock:
+            if self._waiting:
+                self._start()
 
-    def _start(self, *, catch_up: bool) -> None:
+    def catch_up(self, incidents: list[Incident]) -> None:
+        sent = self._sent()
+        with self._lock:
+            for incident in incidents:
+                if incident.id not in sent:
+                    self._waiting.setdefault(incident.id, incident)
+            if self._waiting:
+                self._start()
+        self._wake.set()
+
+    def _start(self) -> None:
         if self._thread is None and not self._stopping:
-            thread = threading.Thread(
-                target=self._run, args=(catch_up,), name="ws-audit-push", daemon=True
-            )
+            thread = threading.Thread(target=self._run, name="ws-audit-push", daemon=True)
             try:
                 thread.start()
             except RuntimeError as fault:  # no more threads: the next incident tries again
@@ -195,12 +206,7 @@ class _Lane:
             else:
                 self._thread = thread
 
-    def _run(self, catch_up: bool) -> None:
-        if catch_up:
-            try:
-                self._catch_up()
-            except Exception as fault:
-                self._failed("push", fault)
+    def _run(self) -> None:
         while not self._stopping:
             if self._waiting and not self._round():
                 pause = self.RETRY[min(self._attempts, len(self.RETRY) - 1)]
@@ -210,13 +216,6 @@ class _Lane:
                 self._wake.wait()
             self._wake.clear()
         self._round()
-
-    def _catch_up(self) -> None:
-        sent = self._sent()
-        for incident in self._unsent():
-            if incident["id"] not in sent:
-                with self._lock:
-                    self._waiting.setdefault(incident["id"], incident)
 
     def _sent(self) -> set[str]:
         found: set[str] = set()
@@ -243,7 +242,7 @@ class _Lane:
                 # Taken out first: a milestone reached meanwhile puts it in once more.
                 self._sending = True
                 incident = self._waiting.pop(name)
-            told = incident if isinstance(incident, dict) else incident.as_dict(time.time_ns())
+            told = incident.as_dict(time.time_ns())
             try:
                 taken = self._channel.send(told)
             except Exception as fault:

@@ -77,6 +77,11 @@ class Store:
         self._beginning: dict[int, RLock] = {}
         self._begin(os.getpid())
 
+    @property
+    def writer(self) -> str:
+        """What the names of this process's segments have in common: host, pid and start."""
+        return self._writer
+
     def write_violation(self, span: Span) -> bool:
         """Append one line to the violations: true once the kernel has all of it.
 

@@ -17,13 +17,14 @@ import time
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Final
 
-from ws_audit.incidents import Incident, Incidents
+from ws_audit.book import Book
 from ws_audit.messages.intents import getrandbits
 from ws_audit.model import CONFIRMED, NONE, OTHER, PROBABLE, Delivery, Finding, Span
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ws_audit.incidents import Incident
     from ws_audit.tally import Tally
 
     from .spans import SpanMaker
@@ -61,7 +62,7 @@ class Violations:
         self._wake = wake
         self._lock = RLock()
         self._ending = False
-        self.book = Incidents(max_pairs=MAX_PAIRS)
+        self.book = Book(max_pairs=MAX_PAIRS)
         self._written: dict[Pair, int] = {}
         self._open: dict[int, tuple[Finding, bool]] = {}  # delivery id -> finding, has a line
         self._storm: dict[tuple[str, ...], Finding] = {}
@@ -99,6 +100,16 @@ class Violations:
                     self._push(incident)
                 self._wake()
 
+    def tell(self, incident: Incident) -> None:
+        """Tell of an incident that turned out to be another one than it was told to be."""
+        with self._lock:
+            self._milestone(incident)
+        try:
+            if self._log:
+                self.log_line(incident)
+        finally:
+            self._push(incident)
+
     def outcome(self, delivery: Delivery) -> None:
         """The transport took it or not: added to what is already written."""
         with self._lock:
@@ -109,7 +120,7 @@ class Violations:
             finding = self._maker.finding(delivery)
             if finding.delivered != recorded.delivered:
                 # The book counted it as delivered, as it had to while nobody knew.
-                self.book.add(recorded._replace(count=0, delivered=-1, size=-recorded.size))
+                self.book.correct(recorded._replace(count=0, delivered=-1, size=-recorded.size))
             if not full:
                 self._aggregate(finding)
                 return
@@ -192,6 +203,10 @@ class Violations:
         """(trace id in the store, Unix nanoseconds) of the newest of (rule, severity, manager)."""
         return self._latest.get(key, ("", time.time_ns()))
 
+    def open(self) -> int:
+        """How many incidents should have woken somebody, and nobody has acknowledged."""
+        return self.book.open()
+
     def log_line(self, incident: Incident) -> None:
         """One JSON line on stderr, one write(2): it survives the process."""
         told = incident.as_dict(time.time_ns())
@@ -213,7 +228,7 @@ class Violations:
         """After a fork: a new book; the parent goes on with the old one."""
         self._lock = RLock()
         self._ending = False
-        self.book = Incidents(max_pairs=MAX_PAIRS)
+        self.book = Book(max_pairs=MAX_PAIRS)
         self._written, self._open, self._storm = {}, {}, {}
         self._milestones, self._latest = {}, {}
 

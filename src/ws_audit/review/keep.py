@@ -18,6 +18,8 @@ from . import rows
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from ws_audit.incidents import Mark
+
     Attributes = dict[str, Any]
 
     class Span(Protocol):
@@ -105,6 +107,13 @@ class Keeper:
     def file(self, name: str, size: int, lines: int) -> None:
         """A segment was read to its end."""
         self.rows.files.append(rows.FileRow(name, size, lines))
+
+    def journal(self, acks: Iterable[Mark]) -> None:
+        """Who has acknowledged what."""
+        self.rows.journal.extend(
+            rows.JournalRow(it.time_ns, it.incident, it.by, it.note, it.first_ns, it.last_ns)
+            for it in acks
+        )
 
     def all(self) -> rows.Rows:
         """Everything that was kept."""

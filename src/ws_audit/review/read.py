@@ -10,55 +10,47 @@ silence, and never change anything in the directory.
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from ws_audit import model, schema
-from ws_audit.incidents import Incidents, timestamp
+from ws_audit import journal, model, schema
+from ws_audit.book import Book
+from ws_audit.incidents import timestamp
+
+from . import lines
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from typing import BinaryIO
+
+    from ws_audit.incidents import Incident, Mark
 
     from .keep import Keeper
 
     Progress = Callable[[int, int], None]
-    _Texts = dict[str, str]  # the same few names are on every line: each is kept once
 
 NAMED_FOREIGN: Final = 10  # foreign files named one by one before they are only counted
 
-# The review's coverage figures and the attributes they are summed from.
-_COUNTS: Final = {
-    "frames": schema.FRAMES,
-    "judged": schema.JUDGED,
-    "unattributed": schema.UNATTRIBUTED,
-    "excused": schema.EXCUSED_COUNT,
-    "dropped": schema.DROPPED,
-}
-
 # Other files that belong in a trace directory: hash key, kill switch, what was pushed already.
 _STATE: Final = re.compile(r"state-.+-[0-9]+\.json(\.new)?")  # what doctor reads
-_COMPANIONS: Final = ("hash.key", "control", "pushed.jsonl")
-_SEGMENT: Final = re.compile(r"(violations|coverage)-(.+)-([0-9]+)-([0-9]+)-([0-9]+)\.jsonl")
+_COMPANIONS: Final = ("hash.key", "control", "pushed.jsonl", journal.FILE)
 # As the store writes it; a review of a self-test's lines is a review without them.
 _PLAYED: Final = f'{{"key":"{schema.SYNTHETIC}","value":{{"boolValue":true}}}}'.encode()
-_LONGEST_LINE: Final = 1 << 20  # no line of ours comes near: what is longer is something else
-_LATEST_NS: Final = 253_402_300_800 * 1_000_000_000  # the year 10000: no time, but garbage
 
 
 class Stored(NamedTuple):
     """What a trace directory holds.
 
     `findings` are in the order they were read, synthetic ones included. `coverage` has the
-    sums of the review's five figures. `first_ns` and `last_ns` span everything read; both are
-    0 if that is nothing.
+    sums of the review's five figures, `reasons` why those that are unattributed could not be
+    judged. `first_ns` and `last_ns` span everything read; both are 0 if that is nothing.
     """
 
     findings: list[model.Finding]
     coverage: dict[str, int]
+    reasons: dict[str, int]
     first_ns: int
     last_ns: int
     problems: list[str]
@@ -78,31 +70,63 @@ def read(
     return _Reader(Path(directory), progress, keep).read()
 
 
+class Review(NamedTuple):
+    """A trace directory and its journal, put together: incidents with the worst first."""
+
+    incidents: list[Incident]
+    stored: Stored
+    problems: list[str]
+
+    @property
+    def acks(self) -> dict[str, Mark]:
+        """Who has acknowledged which incident, by its id."""
+        return {it.id: it.ack for it in self.incidents if it.ack is not None}
+
+    def document(self, now_ns: int) -> dict[str, Any]:
+        """Give the review as its JSON has it, as of `now_ns`."""
+        stored = self.stored
+        seen = bool(stored.last_ns)
+        return {
+            "schema": 1,
+            "incidents": [incident.as_dict(now_ns) for incident in self.incidents],
+            "coverage": stored.coverage,
+            "window": {
+                "first": timestamp(stored.first_ns) if seen else None,
+                "last": timestamp(stored.last_ns) if seen else None,
+            },
+            "problems": self.problems,
+        }
+
+
+def examine(
+    directory: str | os.PathLike[str],
+    progress: Progress | None = None,
+    keep: Keeper | None = None,
+) -> Review:
+    """Read a trace directory and its journal.
+
+    Incidents come with the worst severity first, of these the one seen last. Synthetic
+    findings are no incidents. Raises OSError as `read` does.
+    """
+    stored = read(directory, progress, keep)
+    # After the findings: what was acknowledged meanwhile had been found before.
+    said = journal.read(directory)
+    found = (it for it in stored.findings if not it.synthetic)
+    incidents = Book(marks=said.marks).fold(found)
+    if keep is not None:
+        keep.journal(mark for mark in said.marks if mark.time_ns)
+    incidents.sort(key=lambda it: (model.SEVERITIES.index(it.severity), -it.last_ns, it.id))
+    return Review(incidents, stored, stored.problems + said.problems)
+
+
 def review(
     directory: str | os.PathLike[str],
     now_ns: int,
     progress: Progress | None = None,
     keep: Keeper | None = None,
 ) -> dict[str, Any]:
-    """Give the review of a trace directory as its JSON has it, as of `now_ns`.
-
-    Incidents come with the worst severity first, of these the one seen last. Synthetic
-    findings are no incidents. Raises OSError as `read` does.
-    """
-    stored = read(directory, progress, keep)
-    incidents = Incidents().fold(it for it in stored.findings if not it.synthetic)
-    incidents.sort(key=lambda it: (model.SEVERITIES.index(it.severity), -it.last_ns, it.id))
-    seen = bool(stored.last_ns)
-    return {
-        "schema": 1,
-        "incidents": [incident.as_dict(now_ns) for incident in incidents],
-        "coverage": stored.coverage,
-        "window": {
-            "first": timestamp(stored.first_ns) if seen else None,
-            "last": timestamp(stored.last_ns) if seen else None,
-        },
-        "problems": stored.problems,
-    }
+    """Give the review of a trace directory as its JSON has it, as of `now_ns`."""
+    return examine(directory, progress, keep).document(now_ns)
 
 
 class _Writer:
@@ -126,11 +150,12 @@ class _Reader:
         self._keep = keep
         self._writers: dict[tuple[str, str, str], _Writer] = {}
         self._findings: list[model.Finding] = []
-        self._coverage = dict.fromkeys(_COUNTS, 0)
+        self._coverage = dict.fromkeys(lines.COUNTS, 0)
+        self._reasons = dict.fromkeys(schema.REASONS, 0)
         self._first_ns = 0
         self._last_ns = 0
         self._problems: list[str] = []
-        self._texts: _Texts = {}
+        self._texts: lines.Texts = {}
         self._done = 0
         self._total = 0
 
@@ -145,14 +170,21 @@ class _Reader:
                 self._problems.append(f"{path.name}: cannot be read: {error.strerror or error}")
         for writer in self._writers.values():
             self._account(writer)
-        return Stored(self._findings, self._coverage, self._first_ns, self._last_ns, self._problems)
+        return Stored(
+            self._findings,
+            self._coverage,
+            self._reasons,
+            self._first_ns,
+            self._last_ns,
+            self._problems,
+        )
 
     def _segments(self) -> list[tuple[Path, str, _Writer]]:
         """List the segments, those of one process together and in the order it wrote them."""
         found: list[tuple[tuple[str, int, int, int, str], Path, str, _Writer]] = []
         foreign = []
         for path in sorted(self._directory.iterdir()):
-            match = _SEGMENT.fullmatch(path.name)
+            match = lines.SEGMENT.fullmatch(path.name)
             if match is None:
                 if path.name not in _COMPANIONS and not _STATE.fullmatch(path.name):
                     foreign.append(path.name)
@@ -178,13 +210,16 @@ class _Reader:
     def _file(self, name: str, kind: str, writer: _Writer, file: BinaryIO) -> None:
         faults: dict[str, tuple[int, int]] = {}  # what is wrong -> first line, how many
         begin, number = self._done, 0
-        for number, line in _lines(file):
+        for number, line in lines.numbered(file):
             self._done += len(line)
             if self._progress is not None and number % 1000 == 0:
                 self._progress(self._done, self._total)
+            fault = ""
             try:
-                fault = self._line(kind, writer, line)
-            except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+                self._line(kind, writer, line)
+            except lines.ForeignError as foreign:
+                fault = str(foreign)
+            except lines.CORRUPT:
                 torn = not line.endswith(b"\n")
                 fault = "torn (killed or disk full in mid-write)" if torn else "corrupt"
             if fault:
@@ -199,29 +234,16 @@ class _Reader:
             more = f", and {count - 1:,} more" if count > 1 else ""
             self._problems.append(f"{name} line {first}{more}: {fault}, not counted")
 
-    def _line(self, kind: str, writer: _Writer, line: bytes) -> str:
-        """Take in one line; return what is wrong with it, empty if nothing."""
+    def _line(self, kind: str, writer: _Writer, line: bytes) -> None:
+        """Take in one line. Raises what `lines.spans` does."""
         if not line.strip():
-            return ""  # a torn line's end, named when its beginning was read
+            return  # a torn line's end, named when its beginning was read
         played = _PLAYED in line  # by a self-test: it says nothing of what was seen, and when
         if not played:
             writer.wrote = True
 
         # All spans are looked at before any is counted: a line counts whole or not at all.
-        spans = []
-        for resource_spans in json.loads(line)["resourceSpans"]:
-            resource = _attributes(resource_spans["resource"])
-            for scope_spans in resource_spans["scopeSpans"]:
-                scope = scope_spans["scope"]
-                if scope["name"] != schema.SCOPE_NAME:
-                    return f"written by {_quote(scope['name'])}, not by {schema.SCOPE_NAME}"
-                if scope["version"] != str(model.RECORD_VERSION):
-                    return (
-                        f"record version {_quote(scope['version'])}, "
-                        f"this review reads version {model.RECORD_VERSION}"
-                    )
-                spans += [_Span(resource, span, self._texts) for span in scope_spans["spans"]]
-
+        spans = lines.spans(line, self._texts)
         for span in spans:
             if not played:
                 self._first_ns = min(self._first_ns or span.start_ns, span.start_ns)
@@ -229,12 +251,13 @@ class _Reader:
             self._span(kind, writer, span)
         if self._keep is not None:
             self._keep.line(writer.began, spans, coverage=kind == "coverage")
-        return ""
 
-    def _span(self, kind: str, writer: _Writer, span: _Span) -> None:
+    def _span(self, kind: str, writer: _Writer, span: lines.StoredSpan) -> None:
         if span.counts is not None and kind == "coverage":
             for key, count in span.counts.items():
                 self._coverage[key] += count
+            for reason, count in span.reasons.items():
+                self._reasons[reason] += count
             writer.finished = span.final
         elif span.finding is not None:
             if not span.settled:
@@ -243,7 +266,7 @@ class _Reader:
         elif span.settled and span.name == schema.VIOLATION_SPAN:
             self._settle(writer, span)
 
-    def _settle(self, writer: _Writer, span: _Span) -> None:
+    def _settle(self, writer: _Writer, span: lines.StoredSpan) -> None:
         """Add the outcome to a violation that was written before it was known."""
         index = writer.pending.pop(span.id, None)
         if index is None:
@@ -264,111 +287,3 @@ class _Reader:
                 f"{writer.name}: {writer.orphans:,} violations are known by their outcome only, "
                 "their record was lost (disk full or segment deleted): not counted"
             )
-
-
-class _Span:
-    """One span of a line. Whatever is wrong with it raises here, before any of it is counted.
-
-    `counts` is set on coverage, `finding` on the first line of a violation; a line with the
-    outcome alone is `settled` and has neither.
-    """
-
-    __slots__ = (
-        "attributes",
-        "counts",
-        "end_ns",
-        "final",
-        "finding",
-        "id",
-        "json",
-        "name",
-        "resource",
-        "settled",
-        "start_ns",
-    )
-
-    def __init__(self, resource: dict[str, Any], span: dict[str, Any], texts: _Texts) -> None:
-        self.json = span
-        self.resource = resource
-        self.attributes = attributes = _attributes(span)
-        self.name = str(span["name"])
-        self.id = str(span["spanId"])
-        self.start_ns = int(span["startTimeUnixNano"])
-        self.end_ns = max(int(span["endTimeUnixNano"]), self.start_ns)
-        if not 0 < self.start_ns <= self.end_ns < _LATEST_NS:
-            raise ValueError("no time")
-
-        self.settled = schema.OUTCOME in attributes or schema.DELIVERED in attributes
-        self.final = attributes.get(schema.FINAL) in {True, "true"}
-        self.counts: dict[str, int] | None = None
-        self.finding: model.Finding | None = None
-        if self.name == schema.COVERAGE_SPAN:
-            self.counts = {key: self._number(name, 0) for key, name in _COUNTS.items()}
-        elif self.name == schema.VIOLATION_SPAN and schema.RULE in attributes:
-            self.finding = self._finding(resource, texts, str(span["traceId"]))
-
-    def delivered(self, count: int) -> int:
-        """How many of `count` went out, or may have: a process that died cannot tell."""
-        if schema.DELIVERED in self.attributes:
-            return min(self._number(schema.DELIVERED, 0), count)
-        outcome = self.attributes.get(schema.OUTCOME, model.UNKNOWN)
-        return count if outcome in {model.OK, model.UNKNOWN} else 0
-
-    def _finding(self, resource: dict[str, Any], texts: _Texts, trace_id: str) -> model.Finding:
-        def text(name: str, default: str = "", values: dict[str, Any] = self.attributes) -> str:
-            value = str(values.get(name, default))
-            return texts.setdefault(value, value)
-
-        severity = text(schema.SEVERITY)
-        if severity not in model.SEVERITIES:
-            raise ValueError("no severity")
-        count = self._number(schema.COUNT, 1)
-        return model.Finding(
-            service=text("service.name", values=resource),
-            version=text("service.version", values=resource),
-            rule=text(schema.RULE),
-            severity=severity,
-            recipient=text(schema.USER_HASH),
-            owner=text(schema.OWNER_HASH),
-            event=text(schema.EVENT, model.NONE),
-            manager=text(schema.MANAGER, model.NONE),
-            site=text(schema.SITE, model.NONE),
-            first_ns=self.start_ns,
-            # Only an aggregate lasts: a single delivery's span ends when its call does.
-            last_ns=self.end_ns if count > 1 else self.start_ns,
-            count=count,
-            delivered=self.delivered(count),
-            size=self._number(schema.BYTES, 0),
-            trace_id=trace_id,
-            synthetic=self.attributes.get(schema.SYNTHETIC) in {True, "true"},
-        )
-
-    def _number(self, name: str, default: int) -> int:
-        number = int(self.attributes.get(name, default))
-        if number < 0:
-            raise ValueError("a count below zero")
-        return number
-
-
-def _lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """Yield numbered lines; one too long to be ours comes as its beginning alone."""
-    number = 0
-    whole = True
-    while line := file.readline(_LONGEST_LINE):
-        if whole:
-            number += 1
-            yield number, line
-        whole = line.endswith(b"\n")
-
-
-def _attributes(holder: dict[str, Any]) -> dict[str, Any]:
-    """Flatten OTLP attributes to plain values."""
-    values = {}
-    for attribute in holder.get("attributes", ()):
-        ((form, value),) = attribute["value"].items()
-        values[str(attribute["key"])] = int(value) if form == "intValue" else value
-    return values
-
-
-def _quote(value: object) -> str:
-    return repr(str(value)[:40])

@@ -10,9 +10,29 @@ people look alike, and never pass a stored text to the terminal as anything but 
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from ws_audit.model import CONFIRMED, HYGIENE, PROBABLE, SEVERITIES, SUSPECTED
+from ws_audit.incidents import timestamp
+from ws_audit.model import (
+    CONFIRMED,
+    HYGIENE,
+    INCOMPARABLE,
+    INTERNAL_ERROR,
+    LIMIT,
+    NO_EVIDENCE,
+    NO_PRINCIPAL,
+    OPAQUE,
+    PROBABLE,
+    SEVERITIES,
+    SUSPECTED,
+    UNDECLARED_BROADCAST,
+    UNREADABLE,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ws_audit.incidents import Mark
 
 SHOWN_PAIRS: Final = 20  # per incident; all of them are in the JSON
 SHOWN_TRACES: Final = 3
@@ -23,20 +43,56 @@ _HEADLINE: Final = {
     SUSPECTED: "LEAK SUSPECTED",
     HYGIENE: "NO LEAK AMONG THE VIOLATIONS, BUT POOR HYGIENE",
 }
+# Rules that are no delivery: nothing is known to have gone astray, so no headline says "leak".
+_HAPPENED: Final = {
+    "rebound_connection": "a connection was given to a second user",
+    "inbound_vs_connection": "a client claims to be someone else",
+    "shared_instance": "one object serves two users",
+    "shared_state": "two users' objects share something that changes",
+}
+_PAIRS: Final = {
+    "rebound_connection": "who came second -> whose connection it was (keyed hashes)",
+    "inbound_vs_connection": "who the client claims to be -> whose connection (keyed hashes)",
+    "shared_instance": "the first user -> the second user (keyed hashes)",
+    "shared_state": "the first user -> the second user (keyed hashes)",
+}
+MEANING: Final = {  # why a delivery could not be judged
+    NO_PRINCIPAL: "the agent does not know whose connection it went to",
+    NO_EVIDENCE: "neither the message nor its caller says whose it is",
+    INCOMPARABLE: "connection and message name their users by different kinds of identifier",
+    UNDECLARED_BROADCAST: "it went to many at once, and names nobody",
+    OPAQUE: "it is no JSON object, and its caller names nobody",
+    UNREADABLE: "it looks like JSON but cannot be read, and its caller names nobody",
+    LIMIT: "it is past a limit of the settings",
+    INTERNAL_ERROR: "the agent itself failed on it",
+}
 _COLORS: Final = {CONFIRMED: "1;31", PROBABLE: "1;31", SUSPECTED: "1;33", HYGIENE: "1;33"}
 
 
-def text(review: dict[str, Any], *, color: bool = False) -> str:
-    """Write a review (its JSON, as a dict) as text; `color` adds ANSI colours."""
+def text(
+    review: dict[str, Any],
+    acks: Mapping[str, Mark] | None = None,
+    reasons: Mapping[str, int] | None = None,
+    *,
+    color: bool = False,
+) -> str:
+    """Write a review (its JSON, as a dict) as text; `color` adds ANSI colours.
+
+    `acks` says who has acknowledged which incident, `reasons` why how many frames could not be
+    judged.
+    """
     incidents = review["incidents"]
     short = _shortener(incidents)
     lines = _banner(review, color=color)
     for number, incident in enumerate(incidents, 1):
-        lines += ["", *_incident(number, incident, short, color=color)]
-    lines += ["", *_coverage(review)]
+        ack = (acks or {}).get(incident["id"])
+        lines += ["", *_incident(number, incident, short, ack, color=color)]
+    if any(not it["acknowledged"] for it in incidents):
+        lines += ["", "To close one: ws-audit review ack INCIDENT --by NAME --note TEXT"]
+    lines += ["", *_coverage(review, reasons or {})]
     if review["problems"]:
         lines += ["", "What could not be read, or is missing:"]
-        lines += [f"  - {_plain(problem)}" for problem in review["problems"]]
+        lines += [f"  - {plain(problem)}" for problem in review["problems"]]
     return "\n".join(lines) + "\n"
 
 
@@ -45,26 +101,42 @@ def _banner(review: dict[str, Any], *, color: bool) -> list[str]:
     if not incidents:
         return [_paint(_nothing(review), "1;32" if _judged_all(review) else "1;33", color=color)]
 
-    worst = min((it["severity"] for it in incidents), key=SEVERITIES.index)
-    chosen = [it for it in incidents if it["severity"] == worst]
+    standing = [it for it in incidents if not it["acknowledged"]]
+    if not standing:
+        headline = f"NOTHING OPEN: {_by_severity(incidents)}, all of them acknowledged"
+        return [_paint(headline, "1;32", color=color)]
+    worst = min((it["severity"] for it in standing), key=SEVERITIES.index)
+    chosen = [it for it in standing if it["severity"] == worst]
     last = max(it["last_seen"] for it in chosen)
-    events = sum(it["events"] for it in chosen)
     state = "ONGOING" if any(it["ongoing"] for it in chosen) else f"over since {last}"
-    headline = _HEADLINE[worst]
-    if not events:
-        headline += ", NOTHING OF IT DELIVERED"
 
     pairs = {(pair["recipient"], pair["owner"]) for it in chosen for pair in it["pairs"]}
     people = {person for pair in pairs for person in pair if person}
-    attempted = sum(it["attempted"] for it in chosen)
+    closed = len(incidents) - len(standing)
     return [
-        _paint(f"{headline}, {state}", _COLORS[worst], color=color),
+        _paint(f"{_headline(worst, chosen, standing)}, {state}", _COLORS[worst], color=color),
         f"  {_count(len(people), 'person', 'people')} in {_count(len(pairs), 'pair')}, "
-        + _amount(events, attempted, sum(it["bytes"] for it in chosen)),
+        + _amount(chosen),
         f"  first {min(it['first_seen'] for it in chosen)}",
         f"  last  {last}",
-        f"  {_by_severity(incidents)}",
+        f"  {_by_severity(incidents)}" + (f"; {closed} of them acknowledged" if closed else ""),
     ]
+
+
+def _headline(worst: str, chosen: list[dict[str, Any]], standing: list[dict[str, Any]]) -> str:
+    """Say what happened. Only what was sent to somebody is a leak."""
+    sent = [it for it in chosen if it["rule"] not in _HAPPENED]
+    if worst == HYGIENE or sent:
+        headline = _HEADLINE[worst]
+        nothing = sent and not any(it["events"] for it in sent)
+        return f"{headline}, NOTHING OF IT DELIVERED" if nothing else headline
+    happened = " AND ".join(
+        what.upper() for rule, what in _HAPPENED.items() if any(it["rule"] == rule for it in chosen)
+    )
+    told = f"{happened} ({worst.upper()})"
+    if any(it["rule"] not in _HAPPENED and it["severity"] != HYGIENE for it in standing):
+        return f"{told}, AND A LEAK IS SUSPECTED"
+    return f"{told}, NO WRONG DELIVERY SEEN"
 
 
 def _nothing(review: dict[str, Any]) -> str:
@@ -94,25 +166,36 @@ def _by_severity(incidents: list[dict[str, Any]]) -> str:
     return f"{_count(len(incidents), 'incident')}: {listed}"
 
 
+def acknowledged(ack: Mark) -> str:
+    """Say who acknowledged an incident, when, and what they had to say of it."""
+    return f"acknowledged {timestamp(ack.time_ns)} by {plain(ack.by)}: {plain(ack.note)}"
+
+
 def _incident(
-    number: int, incident: dict[str, Any], short: dict[str, str], *, color: bool
+    number: int, incident: dict[str, Any], short: dict[str, str], ack: Mark | None, *, color: bool
 ) -> list[str]:
     severity = incident["severity"]
     state = "ongoing" if incident["ongoing"] else "over"
     if incident["acknowledged"]:
         state += ", acknowledged"
-    title = f"{number}. {_plain(incident['rule'])}  {severity}, {state}"
-    lines = [
-        f"{_paint(title, _COLORS[severity], color=color)}  [incident {_plain(incident['id'])}]",
-        "   " + _amount(incident["events"], incident["attempted"], incident["bytes"]),
+    title = f"{number}. {plain(incident['rule'])}  {severity}, {state}"
+    lines = [f"{_paint(title, _COLORS[severity], color=color)}  [incident {plain(incident['id'])}]"]
+    if ack is not None:
+        lines.append(f"   {acknowledged(ack)}")
+    rule = incident["rule"]
+    if rule in _HAPPENED:
+        lines.append(f"   {_HAPPENED[rule]}")
+    lines += [
+        "   " + _amount([incident]),
         f"   first {incident['first_seen']}",
         f"   last  {incident['last_seen']}",
-        "   whose data -> whose connection (keyed hashes)",
+        f"   {_PAIRS.get(rule, 'whose data -> whose connection (keyed hashes)')}",
     ]
     pairs = incident["pairs"]
+    unit = "time" if rule in _HAPPENED else "event"
     lines += [
         f"     {_person(pair['owner'], short)} -> {_person(pair['recipient'], short)}"
-        f"  {_count(pair['events'], 'event')}  {pair['severity']}"
+        f"  {_count(pair['events'], unit)}  {pair['severity']}"
         for pair in pairs[:SHOWN_PAIRS]
     ]
     if len(pairs) > SHOWN_PAIRS:
@@ -131,7 +214,7 @@ def _incident(
     return lines
 
 
-def _coverage(review: dict[str, Any]) -> list[str]:
+def _coverage(review: dict[str, Any], reasons: Mapping[str, int]) -> list[str]:
     coverage = review["coverage"]
     frames, judged = coverage["frames"], coverage["judged"]
     if frames:
@@ -145,6 +228,13 @@ def _coverage(review: dict[str, Any]) -> list[str]:
     lines = [
         f"Coverage: {judged:,} of {_count(frames, 'frame')} judged{share}; {unseen}, {excused}"
     ]
+    known = {reason: count for reason, count in reasons.items() if count}
+    lines += [
+        f"  {count:,} {reason}: {MEANING.get(reason, 'unknown here')}"
+        for reason, count in sorted(known.items(), key=lambda item: (-item[1], item[0]))
+    ]
+    if known:
+        lines.append("  ws-audit doctor says what settles the commonest of them")
     if coverage["dropped"]:
         lines.append(
             f"  {_count(coverage['dropped'], 'record')} lost by the agent: "
@@ -167,16 +257,25 @@ def _shortener(incidents: list[dict[str, Any]]) -> dict[str, str]:
     digits = 8
     while len({person[:digits] for person in hashes}) < len(hashes):
         digits += 4
-    return {person: _plain(person[:digits]) for person in hashes}
+    return {person: plain(person[:digits]) for person in hashes}
 
 
 def _person(person: str, short: dict[str, str]) -> str:
     return short[person] or "unknown"
 
 
-def _amount(events: int, attempted: int, size: int) -> str:
-    delivered = f"{_count(events, 'event')} delivered of {attempted:,} attempted"
-    return f"{delivered}, {_count(size, 'byte')}"
+def _amount(incidents: list[dict[str, Any]]) -> str:
+    """How much was sent, and how often something else happened."""
+    sent = [it for it in incidents if it["rule"] not in _HAPPENED]
+    happened = sum(it["events"] for it in incidents if it["rule"] in _HAPPENED)
+    told = []
+    if sent:
+        events, attempted = sum(it["events"] for it in sent), sum(it["attempted"] for it in sent)
+        told.append(f"{_count(events, 'event')} delivered of {attempted:,} attempted")
+        told.append(_count(sum(it["bytes"] for it in sent), "byte"))
+    if happened:
+        told.append(f"seen {'once' if happened == 1 else f'{happened:,} times'}")
+    return ", ".join(told)
 
 
 def _count(number: int, noun: str, plural: str = "") -> str:
@@ -184,10 +283,10 @@ def _count(number: int, noun: str, plural: str = "") -> str:
 
 
 def _list(names: list[str]) -> str:
-    return ", ".join(_plain(name) for name in names if name) or "unknown"
+    return ", ".join(plain(name) for name in names if name) or "unknown"
 
 
-def _plain(value: str) -> str:
+def plain(value: str) -> str:
     """Show control characters and what else does not print instead of obeying them."""
     if value.isprintable():
         return value

@@ -60,6 +60,11 @@ def _main(argv: list[str]) -> int:
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
 
+    words = argv[argv.index(chosen) + 1 :] if chosen else []
+    if chosen == "review" and words[:1] == ["ack"]:  # a directory of that name is ./ack
+        ack: int = importlib.import_module("ws_audit.tools.ack").main(words[1:])
+        return ack
+
     module = None
     for name, summary in COMMANDS.items():
         command = commands.add_parser(name, help=summary, allow_abbrev=False)

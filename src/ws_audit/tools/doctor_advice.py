@@ -20,7 +20,6 @@ from ws_audit.model import (
     INCOMPARABLE,
     INTERNAL_ERROR,
     LIMIT,
-    NO_EVIDENCE,
     NO_PRINCIPAL,
     NONE,
     OPAQUE,
@@ -37,17 +36,6 @@ BROADCAST: Final = "[[policy]] broadcast"  # where an event is proposed as one e
 _SOCKET: Final = re.compile(naming.SOCKETS, re.IGNORECASE)
 _USUALLY: Final = 0.9  # of the deliveries looked at
 BIND: Final = "ws_audit.bind(websocket, user_id)"
-
-MEANING: Final = {
-    NO_PRINCIPAL: "the agent does not know whose connection it went to",
-    NO_EVIDENCE: "neither the message nor its caller says whose it is",
-    INCOMPARABLE: "connection and message name their users by different kinds of identifier",
-    UNDECLARED_BROADCAST: "it went to many at once, and names nobody",
-    OPAQUE: "it is no JSON object, and its caller names nobody",
-    UNREADABLE: "it looks like JSON but cannot be read, and its caller names nobody",
-    LIMIT: "it is past a limit of the settings",
-    INTERNAL_ERROR: "the agent itself failed on it",
-}
 
 
 class Advice(NamedTuple):

@@ -12,8 +12,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ws_audit.model import MATCH, UNATTRIBUTED
+from ws_audit.review.report import MEANING
 
-from .doctor_advice import MEANING, Config, advise
+from .doctor_advice import Config, advise
 
 if TYPE_CHECKING:
     from collections.abc import Callable

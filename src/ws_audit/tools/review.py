@@ -10,32 +10,30 @@ not look.
 from __future__ import annotations
 
 import argparse
-import calendar
 import json
 import os
-import re
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from ws_audit import journal
 from ws_audit.model import PROBABLE, SEVERITIES
 from ws_audit.review import keep, read, report
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_TIME: Final = re.compile(
-    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:([Zz])|([+-])(\d\d):(\d\d))",
-    re.ASCII,
-)
 _PATIENCE_S: Final = 2.0  # what takes longer shows its progress
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare what the command line of `review` takes."""
     parser.description = "Tell from a trace directory who saw whose data, since when, and where."
-    parser.epilog = "Exit code: 0 clean, 1 findings at or above --fail-on, 2 bad input."
+    parser.epilog = (
+        "Exit code: 0 clean, 1 findings at or above --fail-on that nobody has acknowledged, 2 bad"
+        " input. To acknowledge one: ws-audit review ack INCIDENT --by NAME --note TEXT."
+    )
     parser.add_argument("source", metavar="DIR", help="the trace directory (WS_AUDIT_TRACE_DIR)")
     parser.add_argument(
         "--format", choices=("text", "json"), default="text", help="default: %(default)s"
@@ -65,7 +63,7 @@ def main(options: argparse.Namespace) -> int:
     now_ns = time.time_ns() if options.now is None else options.now
     try:
         keeper = keep.Keeper() if options.html else None
-        review = read.review(source, now_ns, _progress(), keeper)
+        found = read.examine(source, progress(), keeper)
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
         print(
@@ -75,12 +73,13 @@ def main(options: argparse.Namespace) -> int:
         )
         return 2
 
+    review = found.document(now_ns)
     if keeper is not None and not _page(review, keeper, now_ns, options):
         return 2
     if options.format == "json":
         _write(json.dumps(review, indent=1) + "\n")
     else:
-        _write(report.text(review, color=_colorful()))
+        _write(report.text(review, found.acks, found.stored.reasons, color=_colorful()))
     return int(_failing(review, options.fail_on))
 
 
@@ -114,23 +113,15 @@ def _failing(review: dict[str, Any], fail_on: str) -> bool:
 
 def _time(text: str) -> int:
     """Read RFC 3339 into Unix nanoseconds. Raises ArgumentTypeError, which names the text."""
-    match = _TIME.fullmatch(text)
     try:
-        if match is None:
-            raise ValueError(text)
-        day, clock, fraction, _, sign, hours, minutes = match.groups()
-        seconds = calendar.timegm(time.strptime(f"{day} {clock}", "%Y-%m-%d %H:%M:%S"))
+        return journal.nanoseconds(text)
     except ValueError:
         raise argparse.ArgumentTypeError(
             f"{text!r} is no time; expected RFC 3339 such as 2026-11-23T10:00:00Z"
         ) from None
-    if sign:
-        offset = (int(hours) * 60 + int(minutes)) * 60
-        seconds -= offset if sign == "+" else -offset
-    return seconds * 1_000_000_000 + int((fraction or "").ljust(9, "0"))
 
 
-def _progress() -> Callable[[int, int], None] | None:
+def progress() -> Callable[[int, int], None] | None:
     """Return what shows progress on a terminal once reading takes long; None elsewhere."""
     if not sys.stderr.isatty():
         return None

@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from prometheus_client import CollectorRegistry
 
 from ws_audit import __version__
-from ws_audit.incidents import Incidents
+from ws_audit.book import Book
 from ws_audit.outputs import export
 from ws_audit.outputs.metrics import Metrics
 from ws_audit.outputs.spans import SpanMaker
@@ -81,6 +81,8 @@ class Ways:
             dict,
             dict,
             self.violations.latest,
+            self.violations.open,
+            dict,
             __version__,
             settings.mode,
         )
@@ -135,7 +137,7 @@ class Ways:
     def incident(self, delivery: Delivery) -> Incident:
         """The violation as incidents are told, in no book but its own, and synthetic."""
         finding = self.maker.finding(delivery)
-        return cast("Incident", _Played(Incidents().add(finding)))
+        return cast("Incident", _Played(Book().add(finding)))
 
 
 class _Played:

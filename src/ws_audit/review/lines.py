@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One line of a segment, read: what the agent's store says of one span.
+
+Why it exists: the review reads a whole directory once, a running agent follows what other
+processes write; both must take a line for the same.
+
+It must never take in half a line: whatever is wrong with one raises before any of it counts.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from ws_audit import model, schema
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import BinaryIO
+
+    Texts = dict[str, str]  # the same few names are on every line: each is kept once
+
+# kind, host, pid, start, number
+SEGMENT: Final = re.compile(r"(violations|coverage)-(.+)-([0-9]+)-([0-9]+)-([0-9]+)\.jsonl")
+
+# The review's coverage figures and the attributes they are summed from.
+COUNTS: Final = {
+    "frames": schema.FRAMES,
+    "judged": schema.JUDGED,
+    "unattributed": schema.UNATTRIBUTED,
+    "excused": schema.EXCUSED_COUNT,
+    "dropped": schema.DROPPED,
+}
+
+_REASONS: Final = {reason: f"{schema.UNATTRIBUTED}.{reason}" for reason in schema.REASONS}
+
+LONGEST: Final = 1 << 20  # no line of ours comes near: what is longer is something else
+_LATEST_NS: Final = 253_402_300_800 * 1_000_000_000  # the year 10000: no time, but garbage
+
+# What a line that is none raises, one way or another.
+CORRUPT: Final = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
+
+
+class ForeignError(Exception):
+    """A whole line that is not for this version; the text says why."""
+
+
+def spans(line: bytes, texts: Texts) -> list[StoredSpan]:
+    """Read all spans of a line. Raises ForeignError, or one of CORRUPT."""
+    found = []
+    for resource_spans in json.loads(line)["resourceSpans"]:
+        resource = _attributes(resource_spans["resource"])
+        for scope_spans in resource_spans["scopeSpans"]:
+            scope = scope_spans["scope"]
+            if scope["name"] != schema.SCOPE_NAME:
+                raise ForeignError(
+                    f"written by {_quote(scope['name'])}, not by {schema.SCOPE_NAME}"
+                )
+            if scope["version"] != str(model.RECORD_VERSION):
+                raise ForeignError(
+                    f"record version {_quote(scope['version'])}, "
+                    f"this review reads version {model.RECORD_VERSION}"
+                )
+            found += [StoredSpan(resource, span, texts) for span in scope_spans["spans"]]
+    return found
+
+
+class StoredSpan:
+    """One span of a line. Whatever is wrong with it raises here, before any of it is counted.
+
+    `counts` and `reasons` (of what could not be judged) are set on coverage, `finding` on the first
+    line of a violation; a line with the outcome alone is `settled` and has none of them.
+    """
+
+    __slots__ = (
+        "attributes",
+        "counts",
+        "end_ns",
+        "final",
+        "finding",
+        "id",
+        "json",
+        "name",
+        "reasons",
+        "resource",
+        "settled",
+        "start_ns",
+    )
+
+    def __init__(self, resource: dict[str, Any], span: dict[str, Any], texts: Texts) -> None:
+        self.json = span
+        self.resource = resource
+        self.attributes = attributes = _attributes(span)
+        self.name = str(span["name"])
+        self.id = str(span["spanId"])
+        self.start_ns = int(span["startTimeUnixNano"])
+        self.end_ns = max(int(span["endTimeUnixNano"]), self.start_ns)
+        if not 0 < self.start_ns <= self.end_ns < _LATEST_NS:
+            raise ValueError("no time")
+
+        self.settled = schema.OUTCOME in attributes or schema.DELIVERED in attributes
+        self.final = attributes.get(schema.FINAL) in {True, "true"}
+        self.counts: dict[str, int] | None = None
+        self.reasons: dict[str, int] = {}
+        self.finding: model.Finding | None = None
+        if self.name == schema.COVERAGE_SPAN:
+            self.counts = {key: self._number(name, 0) for key, name in COUNTS.items()}
+            self.reasons = {reason: self._number(name, 0) for reason, name in _REASONS.items()}
+        elif self.name == schema.VIOLATION_SPAN and schema.RULE in attributes:
+            self.finding = self._finding(resource, texts, str(span["traceId"]))
+
+    def delivered(self, count: int) -> int:
+        """How many of `count` went out, or may have: a process that died cannot tell."""
+        if schema.DELIVERED in self.attributes:
+            return min(self._number(schema.DELIVERED, 0), count)
+        outcome = self.attributes.get(schema.OUTCOME, model.UNKNOWN)
+        return count if outcome in {model.OK, model.UNKNOWN} else 0
+
+    def _finding(self, resource: dict[str, Any], texts: Texts, trace_id: str) -> model.Finding:
+        def text(name: str, default: str = "", values: dict[str, Any] = self.attributes) -> str:
+            value = str(values.get(name, default))
+            return texts.setdefault(value, value)
+
+        severity = text(schema.SEVERITY)
+        if severity not in model.SEVERITIES:
+            raise ValueError("no severity")
+        count = self._number(schema.COUNT, 1)
+        return model.Finding(
+            service=text("service.name", values=resource),
+            version=text("service.version", values=resource),
+            rule=text(schema.RULE),
+            severity=severity,
+            recipient=text(schema.USER_HASH),
+            owner=text(schema.OWNER_HASH),
+            event=text(schema.EVENT, model.NONE),
+            manager=text(schema.MANAGER, model.NONE),
+            site=text(schema.SITE, model.NONE),
+            first_ns=self.start_ns,
+            # Only an aggregate lasts: a single delivery's span ends when its call does.
+            last_ns=self.end_ns if count > 1 else self.start_ns,
+            count=count,
+            delivered=self.delivered(count),
+            size=self._number(schema.BYTES, 0),
+            trace_id=trace_id,
+            synthetic=self.attributes.get(schema.SYNTHETIC) in {True, "true"},
+        )
+
+    def _number(self, name: str, default: int) -> int:
+        number = int(self.attributes.get(name, default))
+        if number < 0:
+            raise ValueError("a count below zero")
+        return number
+
+
+def numbered(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """Yield numbered lines; one too long to be ours comes as its beginning alone."""
+    number = 0
+    whole = True
+    while line := file.readline(LONGEST):
+        if whole:
+            number += 1
+            yield number, line
+        whole = line.endswith(b"\n")
+
+
+def _attributes(holder: dict[str, Any]) -> dict[str, Any]:
+    """Flatten OTLP attributes to plain values."""
+    values = {}
+    for attribute in holder.get("attributes", ()):
+        ((form, value),) = attribute["value"].items()
+        values[str(attribute["key"])] = int(value) if form == "intValue" else value
+    return values
+
+
+def _quote(value: object) -> str:
+    return repr(str(value)[:40])
