@@ -154,6 +154,8 @@ def test_it_walks_the_whole_way(inside: Agent) -> None:
     judged = spans[0]["attributes"]
     assert (judged["security_rule.name"], judged["ws_audit.severity"]) == ("canary", "confirmed")
     assert judged["ws_audit.evidence.argument.hash"] == judged["user.hash"]
+    for name in ("delivery", "connection"):  # no other of this process has these
+        assert judged[f"ws_audit.{name}.id"].endswith("-0")
     assert judged["ws_audit.evidence.payload.hash"] == judged["ws_audit.owner.hash"]
     assert spans[1]["attributes"]["ws_audit.outcome"] == "ok"
 

@@ -121,7 +121,7 @@ MAY: dict[str, frozenset[str]] = {
         "monitors": "incidents",
         # what is made for Prometheus, Alertmanager and Grafana, of names alone
         "grafana": "",
-        "selftest": "bindings canaries classify hooks identity intents labels payloads sink"
+        "selftest": "bindings canaries classify forks hooks identity intents labels payloads sink"
         " tables tally transports witnesses",
         # what joins them, and what begins it
         "runtime": "bindings breaker canaries classify declarations discovery drain facts factories"

@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from ws_audit.classes.classify import Method
     from ws_audit.messages.payloads import Reader
 
-LABEL: Final = f"{SyntheticManager.__module__}:{SyntheticManager.__qualname__}"
-
 
 class Ways(Protocol):
     """The ways out, as far as the self-test takes them; see outputs."""
@@ -62,6 +60,8 @@ class Ways(Protocol):
 class Scene:
     """The played application with hooks and a sink of its own; what they record is kept here."""
 
+    label: Final = f"{SyntheticManager.__module__}:{SyntheticManager.__qualname__}"
+
     def __init__(self, reader: Reader, owner_paths: Sequence[str], ways: Ways) -> None:
         self.records: list[Any] = []
         self.fault: tuple[str, BaseException] | None = None
@@ -72,7 +72,7 @@ class Scene:
         self.tally = Tally()
         self._events = Events((EVENT,))
         self._intents = Intents(self.tally, self.records.append, lambda: None)
-        self._receiver = Instance(LABEL, None)
+        self._receiver = Instance(self.label, None)
         known = tokens()
         self._messages = messages(known[OWNER], owner_paths)
         self._sink = Sink(

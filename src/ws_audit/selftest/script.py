@@ -8,7 +8,7 @@ It must never use a name that an application's user could have.
 
 from __future__ import annotations
 
-import secrets
+import os
 from typing import TYPE_CHECKING, Any, Final
 
 from ws_audit.model import CONFIRMED, MATCH, SEND, VIOLATION, Call, Delivery
@@ -32,7 +32,7 @@ class Broken(Exception):  # noqa: N818  (what the self-test has found, not an er
 
 def tokens() -> dict[str, str]:
     """Canary tokens of the two users."""
-    return {user: f"synthetic_{secrets.token_hex(12)}" for user in (RECIPIENT, OWNER)}
+    return {user: f"synthetic_{os.urandom(12).hex()}" for user in (RECIPIENT, OWNER)}
 
 
 def messages(token: str, owner_paths: Sequence[str]) -> list[dict[str, Any]]:

@@ -17,7 +17,8 @@ from contextvars import Context
 from time import monotonic, time_ns
 from typing import TYPE_CHECKING, Final
 
-from .scene import LABEL, Scene
+from ws_audit.process.forks import imports
+
 from .script import Broken, examine
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from ws_audit.model import Delivery
     from ws_audit.tally import Tally
 
-    from .scene import Ways
+    from .scene import Scene, Ways
 
 
 class SelfTest:
@@ -83,6 +84,8 @@ class SelfTest:
     def _walked(self, ways: Ways) -> Generator[bool, None, None]:
         """The way, step by step; True where the next may follow at once."""
         if self._scene is None:  # as the start itself this takes a few milliseconds, once
+            with imports:
+                from .scene import Scene
             self._scene = Scene(self._reader, self._owner_paths, ways)
             yield True
         scene, before = self._scene, ways.counted()
@@ -101,7 +104,7 @@ class SelfTest:
         if scene.fault is not None:
             stage, fault = scene.fault
             raise Broken(stage, f"{type(fault).__name__} inside the agent")
-        examine(scene.records, LABEL)
+        examine(scene.records, scene.label)
         delivery = scene.violation
         if delivery is None:
             raise Broken("violation", "it was not handed on")
