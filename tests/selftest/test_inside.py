@@ -10,7 +10,7 @@ import contextlib
 import shutil
 import subprocess
 import sys
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -161,7 +161,7 @@ def test_it_walks_the_whole_way(inside: Agent) -> None:
 
 
 def test_it_touches_nothing_else(inside: Agent, capfd: pytest.CaptureFixture[str]) -> None:
-    """Page, review, book, log, pushes, tables and context are as they were."""
+    """Page, review, book, log, pushes and tables are as they were."""
     runtime = inside.runtime
     pushed: list[Any] = []
     inside.outputs.violations._push = pushed.append
@@ -182,7 +182,6 @@ def test_it_touches_nothing_else(inside: Agent, capfd: pytest.CaptureFixture[str
             "backlog": len(runtime.drain),
             "people": len(runtime.sink.people),
             "coverage": len(stored(inside.store, "coverage")),
-            "context": {var.name: value for var, value in copy_context().items()},
             "managers": dict(runtime.managers.known),
             "targets": dict(runtime.installer.states),
             "said": list(inside.said),
@@ -196,6 +195,19 @@ def test_it_touches_nothing_else(inside: Agent, capfd: pytest.CaptureFixture[str
     assert inside.shown(COUNTED) == 3
     assert pushed == []
     assert capfd.readouterr() == ("", "")
+
+
+def test_no_variable_of_its_stays_in_the_drains_context(inside: Agent) -> None:
+    """What is sent from there by a finalizer, say, must not join what the self-test plays."""
+
+    def steps() -> None:
+        before = dict(copy_context())
+        for _ in range(12):
+            inside.runtime._spare()
+            assert dict(copy_context()) == before
+
+    Context().run(steps)
+    assert inside.walk()
 
 
 def test_off_it_does_nothing_and_shows_nothing(tmp_path: Path) -> None:
