@@ -182,6 +182,26 @@ def test_switched_off_and_nothing_sent(tmp_path: Path) -> None:
     assert ended.code == 1
 
 
+def test_a_self_test_that_fails(tmp_path: Path) -> None:
+    blind = "from ws_audit.evidence.canaries import Canaries\nCanaries.search = lambda *_: None\n"
+    slow = (  # to start, or it would be over before the first one
+        "\nimport asyncio, contextlib\n"
+        "@contextlib.asynccontextmanager\n"
+        "async def lifespan(_):\n"
+        "    await asyncio.sleep(1.5)\n"
+        "    yield\n"
+        "app.router.lifespan_context = lifespan\n"
+    )
+    (tmp_path / "app.py").write_text(blind + GOOD + slow)
+    (tmp_path / "ws.toml").write_text("[selftest]\ninterval_seconds = 1\n")
+    config = str(tmp_path / "ws.toml")
+    ended = serve(tmp_path, ["/ann"], app="app:app", WS_AUDIT_CONFIG=config)
+    found = ended.finding("selftest_failed")
+    assert found is not None
+    assert found["title"] == "The agent's own self-test fails at: judge"
+    assert ended.finding("internal_errors") is None
+
+
 def test_no_traffic_is_no_proof(tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(GOOD)
     ended = serve(tmp_path, [], app="app:app", WS_AUDIT_TRACE_DIR=str(tmp_path / "trace"))

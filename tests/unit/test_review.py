@@ -14,7 +14,8 @@ import pytest
 
 from tests.unit.recorder import ALICE, BOB, SECOND, START, Recorder
 from ws_audit.incidents import incident_id, timestamp
-from ws_audit.outputs.store import hash_key
+from ws_audit.model import Span
+from ws_audit.outputs.store import Store, hash_key
 from ws_audit.review.read import read, review
 
 if TYPE_CHECKING:
@@ -126,6 +127,22 @@ def test_synthetic_findings_are_no_incidents(tmp_path: Path) -> None:
     Recorder(tmp_path).leak(ws_audit__synthetic=True)
     assert review(tmp_path, START)["incidents"] == []
     assert [it.synthetic for it in read(tmp_path).findings] == [True]
+
+
+def test_what_a_self_test_has_written_changes_nothing(tmp_path: Path) -> None:
+    """Also where nothing else was written by its process: nothing of that is missing."""
+    recorder = Recorder(tmp_path / "a")
+    recorder.leak()
+    recorder.cover(frames=3, judged=3)
+    before = review(tmp_path / "a", START)
+    played = Store(tmp_path / "a", resource={"service.name": "chat"})
+    marks: dict[str, str | int | bool | float] = {"ws_audit.synthetic": True}
+    told = marks | {"security_rule.name": "canary", "ws_audit.severity": "confirmed"}
+    span = Span("ws_audit.violation", 7, 7, 0, START - SECOND, START + 900 * SECOND, told, True)
+    assert played.write_violation(span)
+    assert review(tmp_path / "a", START) == before  # its process may have died there
+    assert played.write_violation(span._replace(attributes=marks | {"ws_audit.outcome": "ok"}))
+    assert review(tmp_path / "a", START) == before
 
 
 def test_the_worst_and_latest_comes_first(tmp_path: Path) -> None:

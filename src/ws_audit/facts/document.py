@@ -59,7 +59,7 @@ def settings_told(settings: Settings, origins: Mapping[str, str]) -> list[dict[s
     return found
 
 
-_TABLES: Final = ("store", "limits", "canary", "push", "identity", "payload")
+_TABLES: Final = ("store", "limits", "selftest", "canary", "push", "identity", "payload")
 
 
 def facts(
@@ -96,6 +96,7 @@ def facts(
         "shadowed": [],
         "transports": [],
         "errors": {},
+        "selftest": "",
         "dropped": {},
         "verdicts": {},
         "violations": {},
@@ -141,6 +142,7 @@ def _of_runtime(runtime: Runtime) -> dict[str, Any]:
             for name in sorted(runtime.hooked)
         ],
         "errors": _sums(counts, "error"),
+        "selftest": runtime.selftest.failing,
         "dropped": _sums(counts, "dropped"),
         "verdicts": verdicts,
         "violations": _violations(counts),

@@ -51,6 +51,7 @@ class SelfTest:
         self._tally = tally
         self._say = say
         self._failed = failed
+        self.failing = ""  # the stage the last one has failed at; doctor tells
         self._told: set[str] = set()
         self._scene: Scene | None = None
         self._walk: Generator[bool, None, None] | None = None
@@ -73,10 +74,13 @@ class SelfTest:
         try:
             return next(self._walk)
         except StopIteration:
+            self.failing = ""
             ways.passed(time_ns())
         except Broken as broken:
+            self.failing = broken.stage
             self._tell(broken)
         except Exception as fault:
+            self.failing = "agent"
             self._failed("selftest", fault)
         self._walk = None
         return False

@@ -183,7 +183,7 @@ def _errors(document: dict[str, Any]) -> Finding | None:
     errors = {
         stage: number
         for stage, number in document["errors"].items()
-        if not stage.startswith("transport ") and stage != DECLARED
+        if not stage.startswith("transport ") and stage not in (DECLARED, "selftest")
     }
     if not errors:
         return None
@@ -193,6 +193,19 @@ def _errors(document: dict[str, Any]) -> Finding | None:
         f"The agent itself failed: {_counts(errors)}",
         "The application is unaffected, but what it failed on was not, or not fully, judged.",
         "report it with the lines on stderr that begin with 'ws-audit: internal error'",
+    )
+
+
+def _selftest(document: dict[str, Any]) -> Finding | None:
+    if not document["selftest"]:
+        return None
+    return Finding(
+        PROBLEM,
+        "selftest_failed",
+        f"The agent's own self-test fails at: {document['selftest']}",
+        "It plays a leak that is nobody's and looks for it in the store, the metrics and the spans."
+        " Until it passes, no violation does not mean that nothing is wrong.",
+        "ws-audit selftest",
     )
 
 
@@ -437,6 +450,7 @@ _CHECKS: Final[tuple[Callable[[dict[str, Any]], Finding | None], ...]] = (
     _blind,
     _classes,
     _errors,
+    _selftest,
     _declared,
     _method_failed,
     _too_late,
