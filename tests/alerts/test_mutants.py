@@ -35,7 +35,7 @@ def situations(alert: Alert) -> list[tuple[str, dict[str, Any]]]:
     found = [
         (file["evaluation_interval"], group)
         for file in map(read, TESTS)
-        if any(alert.name in str(group["promql_expr_test"]) for group in file["tests"])
+        if any(alert.name in str(group.get("promql_expr_test")) for group in file["tests"])
         for group in file["tests"]
         if any(asked & set(_METRIC.findall(it["series"])) for it in group["input_series"])
     ]

@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.alerts.promtool import RULES, TESTS, promtool, read
+from tests.alerts.promtool import PROMETHEUS, RULES, TESTS, promtool, read
 from ws_audit import schema
 from ws_audit.grafana.alert import PAGE, PAGE_IN_HOURS, TICKET
 from ws_audit.grafana.alerts import alerts
@@ -60,10 +61,16 @@ def test_every_alert_is_there_and_under_test() -> None:
     assert set(committed()) == set(ALERTS) == EXPECTED
     fired, quiet = set(), 0
     for group in (group for file in TESTS for group in read(file)["tests"]):
-        for test in group["promql_expr_test"]:
+        for test in group.get("promql_expr_test", []):
             fired |= set(re.findall(r'alertname="(\w+)"', str(test["exp_samples"])))
             quiet += not test["exp_samples"]
     assert fired == EXPECTED
+    read_by = {
+        test["alertname"]
+        for group in read(PROMETHEUS / "ws_audit.texts.test.yml")["tests"]
+        for test in group["alert_rule_test"]
+    }
+    assert read_by == EXPECTED
     assert quiet > len(EXPECTED)
 
 
@@ -144,11 +151,24 @@ def test_rules_for_some_jobs_are_well_formed_too(tmp_path: Path) -> None:
     assert code == 0, said
 
 
-def test_what_is_wrong_is_above_0_for_grafana() -> None:
-    """Grafana's condition: no arm may give 0 or less where something is wrong."""
+def test_what_is_wrong_is_above_0_for_grafana(tmp_path: Path) -> None:
+    """Grafana's condition is "above 0": no arm may give 0 or less where something is wrong."""
+    groups = read(PROMETHEUS / "ws_audit.texts.test.yml")["tests"]
+    for group in groups:
+        (told,) = group.pop("alert_rule_test")
+        asked = {"eval_time": told["eval_time"], "exp_samples": []}
+        expression = ALERTS[told["alertname"]].expression
+        group["promql_expr_test"] = [asked | {"expr": f"({expression}) <= 0"}]
+    (tmp_path / "zero.yml").write_text(json.dumps({"evaluation_interval": "1m", "tests": groups}))
+
+    code, said = promtool("test", "rules", "zero.yml", folder=tmp_path)
+    assert code == 0, said
+
+
+def test_what_is_well_is_0_for_grafana_where_no_data_is_an_alarm() -> None:
     missing = ALERTS["WsAuditAgentMissing"]
 
-    assert missing.graded.endswith("* 0")
+    assert missing.graded.endswith(f"({missing.watched}) * 0")
     assert missing.expression in missing.graded
     for alert in ALERTS.values():
         assert alert.watched or alert.graded == alert.expression

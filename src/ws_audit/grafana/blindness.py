@@ -102,8 +102,8 @@ def _stale(series: Selectors) -> Alert:
         ),
         description=(
             '{{ if eq $labels.cause "stopped" -}}'
-            " The process answers and its agent does not fold: messages are still judged, counted"
-            " and stored, but nothing that waits is done any more."
+            " The process answers and its agent does not fold: messages are still judged and"
+            " counted, and violations stored, but nothing that waits is done any more."
             " {{- else -}}"
             " The heartbeat moves, and is more than a minute away from Prometheus' time. From five"
             " minutes on, a leak whose process died before it was scraped may not be alerted."

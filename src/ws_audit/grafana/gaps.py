@@ -169,12 +169,12 @@ def _dropped(series: Selectors) -> Alert:
             "Verdicts, counts and alerts are complete: they are not made from records."
             ' {{ if eq $labels.stage "store" }}The trace directory is not: a review may lack a'
             " violation, and a restart may forget one."
-            ' {{ else if eq $labels.stage "push" }}A violation may not have reached the webhook'
+            '{{ else if eq $labels.stage "push" }}A violation may not have reached the webhook'
             " or the log collector."
-            ' {{ else if eq $labels.stage "export" }}Spans are missing in the tracing backend.'
-            " {{ else }}Spans and send durations are missing: the service does more than the"
+            '{{ else if eq $labels.stage "export" }}Spans are missing in the tracing backend.'
+            "{{ else }}Spans and send durations are missing: the service does more than the"
             " agent's worker can follow."
-            " {{ end }}"
+            "{{ end }}"
         ),
         command="ws-audit doctor",
         hint=(

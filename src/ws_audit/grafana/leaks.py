@@ -65,7 +65,8 @@ def _suspected(series: Selectors) -> Alert:
             "ws_audit_severity": "{{ $labels.severity }}",
         },
         summary=(
-            "{{ $labels.job }} may have sent one user's data to another user"
+            '{{ if eq $labels.severity "hygiene" }}Worth a look in {{ $labels.job }}{{ else }}'
+            "{{ $labels.job }} may have sent one user's data to another user{{ end }}"
             " ({{ $labels.rule }}, {{ $labels.severity }})"
         ),
         description=(
