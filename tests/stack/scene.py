@@ -34,9 +34,13 @@ USERS = 6
 PATIENCE = 60.0  # seconds; what is waited for takes a third of it
 # In a copy of the rules: a missing agent is told after five minutes, which no test can wait. A new
 # one needs up to three scrapes to be there: none without a heartbeat, none with the first only.
-MISSING_FOR = "20s"
+MISSING_FOR = "15s"
 # What is waited for; whether it came is for the tests to say.
-EXPECTED = (("leaky", "WsAuditLeakConfirmed"), ("gone", "WsAuditAgentMissing"))
+EXPECTED = (
+    ("leaky", "WsAuditLeakConfirmed"),
+    ("killed", "WsAuditLeakConfirmed"),
+    ("gone", "WsAuditAgentMissing"),
+)
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,14 @@ Prometheus scrapes every 5 s and the leak rules are looked at every 15 s, as com
 
 from __future__ import annotations
 
+import functools
 import json
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
-from tests.real.world import SECOND, eventually, review
+from examples.stack import parts
+from tests.real.world import SECOND, eventually, review, surroundings
 from tests.stack.scene import MISSING_FOR, USERS
 
 if TYPE_CHECKING:
@@ -80,6 +84,51 @@ def test_a_killed_worker_is_heard(played: Scene, tell: list[str]) -> None:
     assert summary(played, "killed")["foreign"] == 1
     after = (came - played.restarted_ns) / SECOND
     tell.append(f"killed at the frame, by the next start's webhook: {after:.2f} s after its start")
+
+    # And by metrics, although the counters of the new process have never moved.
+    page = played.pager.page("killed", "WsAuditLeakConfirmed")
+    assert page is not None
+    took = (page.ns - played.frames["killed"]["ns"]) / SECOND
+    tell.append(f"killed at the frame, by metrics: {took:.2f} s, the restart among them")
+    assert took < BY_METRICS
+    assert page.receiver == "ws-audit-page"
+
+
+def test_an_incident_is_open_until_a_person_has_dealt_with_it(played: Scene) -> None:
+    """Also over the SIGKILL. Nobody is told twice while the leak itself is being told."""
+    server, names = played.prometheus, ("leaky", "killed")
+    gauge = 'ws_audit_open_incidents{job="%s"}'
+    fires = 'ALERTS{alertname="WsAuditIncidentOpen",job="%s",alertstate="firing"}'
+    for name in names:
+        assert server.value(gauge % name) == 1
+        eventually("it fires", 20, lambda name=name: server.query(fires % name))
+        # Alertmanager has it, and holds it back behind the leak's page.
+        look = functools.partial(routed, played, "WsAuditIncidentOpen", name)
+        (held,) = eventually("it is routed", 10, look)
+        (leak,) = routed(played, "WsAuditLeakConfirmed", name)
+        assert held["status"]["inhibitedBy"] == [leak["fingerprint"]]
+        assert played.pager.page(name, "WsAuditIncidentOpen") is None
+    assert server.value(gauge % "clean") == 0
+
+    for name in names:
+        store = played.jobs[name].store
+        (incident,) = incidents(store)
+        acknowledge(store, incident["id"])
+    closed = 'ws_audit_open_incidents{job=~"leaky|killed"} == 0'
+    eventually("they are closed", 15, lambda: len(server.query(closed)) == len(names))
+
+
+def routed(played: Scene, alert: str, job: str) -> list[dict[str, Any]]:
+    """What Alertmanager holds of it, told or not."""
+    found = json.loads(parts.ask(f"http://{parts.HOST}:{played.alertmanager}/api/v2/alerts"))
+    wanted = {"alertname": alert, "job": job}.items()
+    return [each for each in found if wanted <= each["labels"].items()]
+
+
+def acknowledge(store: Path, incident: str) -> None:
+    command = [sys.executable, "-m", "ws_audit", "review", "ack", incident]
+    command += ["--source", str(store), "--by", "a test", "--note", "seeded by the test itself"]
+    subprocess.run(command, env=surroundings(), check=True, timeout=30)
 
 
 def test_a_deployment_without_the_agent_is_missed(played: Scene, tell: list[str]) -> None:
