@@ -6,9 +6,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.unit.recorder import ALICE, EVE, SECOND, START, Recorder
-from ws_audit.incidents import incident_id
-from ws_audit.review.read import review
+from ws_audit import journal
+from ws_audit.incidents import Mark, incident_id
+from ws_audit.review.read import examine, review
 from ws_audit.review.report import text
 
 if TYPE_CHECKING:
@@ -162,3 +165,74 @@ def test_colour_is_asked_for(tmp_path: Path) -> None:
     assert "\x1b" not in text(found)
     assert text(found, color=True).startswith("\x1b[1;31mLEAK CONFIRMED, ONGOING\x1b[0m\n")
     assert re.sub(r"\x1b\[[0-9;]*m", "", text(found, color=True)) == text(found)
+
+
+# --- what is no leak -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rule", "severity", "headline"),
+    [
+        (
+            "rebound_connection",
+            "probable",
+            "A CONNECTION WAS GIVEN TO A SECOND USER (PROBABLE), NO WRONG DELIVERY SEEN",
+        ),
+        (
+            "shared_state",
+            "probable",
+            "TWO USERS' OBJECTS SHARE SOMETHING THAT CHANGES (PROBABLE), NO WRONG DELIVERY SEEN",
+        ),
+        (
+            "shared_instance",
+            "hygiene",
+            "NO LEAK AMONG THE VIOLATIONS, BUT POOR HYGIENE",
+        ),
+        ("payload_vs_connection", "probable", "LEAK PROBABLE"),
+    ],
+)
+def test_only_a_delivery_is_called_a_leak(
+    tmp_path: Path, rule: str, severity: str, headline: str
+) -> None:
+    Recorder(tmp_path).leak(security_rule__name=rule, ws_audit__severity=severity)
+    assert text(review(tmp_path, START)).splitlines()[0] == f"{headline}, ONGOING"
+
+
+def test_what_happened_is_told_in_its_own_words(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path)
+    for _ in range(2):
+        recorder.leak(security_rule__name="rebound_connection", ws_audit__severity="probable")
+    recorder.leak(at=1, ws_audit__severity="suspected")
+    lines = text(review(tmp_path, START)).splitlines()
+    assert lines[0] == (
+        "A CONNECTION WAS GIVEN TO A SECOND USER (PROBABLE), AND A LEAK IS SUSPECTED, ONGOING"
+    )
+    assert lines[1] == "  2 people in 1 pair, seen 2 times"
+    assert "   a connection was given to a second user" in lines
+    assert "   who came second -> whose connection it was (keyed hashes)" in lines
+    assert "     bbbbbbbb -> aaaaaaaa  2 times  probable" in lines
+
+
+def test_reasons_stand_beside_what_could_not_be_judged(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path)
+    recorder.cover(frames=10, judged=7, unattributed=3)
+    recorder.cover(frames=10, judged=7, unattributed=3, at=70)
+    found = examine(tmp_path)
+    assert found.stored.reasons["no_evidence"] == 6
+    report = text(found.document(START), found.acks, found.stored.reasons)
+    assert "  6 no_evidence: neither the message nor its caller says whose it is\n" in report
+    assert "no_principal" not in report
+    assert "ws-audit doctor says what settles" in report
+    assert "no_evidence" not in text(found.document(START))
+
+
+def test_the_banner_is_of_what_nobody_has_acknowledged(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path)
+    recorder.leak()
+    recorder.leak(at=1, ws_audit__severity="probable", ws_audit__site="app.jobs:notify:7")
+    worst = incident_id("chat", "payload_vs_connection", "app.ws:Hub.push:42")
+    journal.append(tmp_path, [Mark(worst, 1, START, START, START + SECOND, "ada", "seen")])
+    lines = text(review(tmp_path, START)).splitlines()
+    assert lines[0] == "LEAK PROBABLE, ONGOING"
+    assert lines[4] == "  2 incidents: 1 confirmed, 1 probable; 1 of them acknowledged"
+    assert "To close one: ws-audit review ack INCIDENT --by NAME --note TEXT" in lines
