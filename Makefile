@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SHIPPED := $(shell find src examples -type f -not -path '*/__pycache__/*')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo stack test soak matrix lint format bench bench-startup bench-leaks bench-public grafana check lock lock-check clean
+.PHONY: help setup demo stack test soak matrix lint format bench bench-startup bench-leaks bench-public bench-review grafana check lock lock-check clean
 
 help:
 	@echo 'make demo    ten users over real WebSockets: clean, then with every seeded leak'
@@ -28,6 +28,7 @@ help:
 	@echo 'make bench-leaks   how many seeded leaks it finds, and what it calls one that is none'
 	@echo 'make bench-public  how much of three published applications it can judge'
 	@echo 'make grafana   the dashboards, rules and data sources under grafana/'
+	@echo 'make bench-review  how long a review of 100,000 violations takes'
 	@echo 'make lock    resolve the dependencies anew'
 
 setup: $(VENV)/.installed
@@ -94,6 +95,9 @@ grafana: setup
 # Installs what it measures, from PyPI, into .venv-public.
 bench-public: setup
 	$(BIN)/python -m benchmarks.public
+
+bench-review: setup
+	$(BIN)/python -m benchmarks.review
 
 check: lint test
 

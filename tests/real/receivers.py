@@ -198,19 +198,32 @@ def _linked() -> dict[str, str]:
 @contextlib.contextmanager
 def collector(folder: Path) -> Iterator[Collector]:
     """rotel between the agent and us: it takes gRPC and HTTP and passes on by HTTP."""
+    heard = Collector(0, 0)
+    with (
+        listening(heard.take) as port,
+        running(
+            folder,
+            "--exporter=otlp",
+            f"--otlp-exporter-endpoint=http://{HOST}:{port}",
+            "--otlp-exporter-protocol=http",
+        ) as (heard.grpc_port, heard.http_port),
+    ):
+        yield heard
+
+
+@contextlib.contextmanager
+def running(folder: Path, *exporter: str) -> Iterator[tuple[int, int]]:
+    """rotel, which passes on as `exporter` says; the ports where it takes gRPC and HTTP."""
     binary = rotel()
     grpc_port, http_port = free_ports(2)
-    heard = Collector(grpc_port, http_port)
-    with listening(heard.take) as port, (folder / "rotel.log").open("wb") as log:
+    with (folder / "rotel.log").open("wb") as log:
         process = subprocess.Popen(
             [
                 binary,
                 "start",
-                f"--otlp-grpc-endpoint={HOST}:{heard.grpc_port}",
-                f"--otlp-http-endpoint={HOST}:{heard.http_port}",
-                "--exporter=otlp",
-                f"--otlp-exporter-endpoint=http://{HOST}:{port}",
-                "--otlp-exporter-protocol=http",
+                f"--otlp-grpc-endpoint={HOST}:{grpc_port}",
+                f"--otlp-http-endpoint={HOST}:{http_port}",
+                *exporter,
                 "--batch-timeout=50ms",
                 f"--pid-file={folder / 'rotel.pid'}",
             ],
@@ -220,9 +233,9 @@ def collector(folder: Path) -> Iterator[Collector]:
             stderr=subprocess.STDOUT,
         )
         try:
-            for each in (heard.grpc_port, heard.http_port):
+            for each in (grpc_port, http_port):
                 eventually("the collector listens", 15, lambda each=each: _open(each))
-            yield heard
+            yield grpc_port, http_port
         finally:
             process.kill()
             process.wait()

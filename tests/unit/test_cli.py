@@ -96,7 +96,7 @@ def test_bad_input_exits_2_and_is_named_on_stderr_alone(tmp_path: Path, kind: st
     elif kind == "unreadable":
         path = "/proc/1/task/1/fd/nothing"
     elif kind == "url":
-        path = "clickhouse://host:8123/otel"
+        path = "postgres://host:5432/otel"
     done = ws_audit("review", path)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 VIOLATIONS: Final = "violations"
 COVERAGE: Final = "coverage"
 
+CACHE: Final = "review.cache"  # a folder beside the segments: what a review keeps of them
+
 QUIET_SECONDS: Final = 3600.0  # coverage grows every minute: who is silent this long is dead
 
 _NAME: Final = re.compile(rf"({VIOLATIONS}|{COVERAGE})-(.+-[0-9]+-[0-9]+)-([0-9]+)\.jsonl")
@@ -135,6 +137,14 @@ def list_segments(directory: Path) -> list[Closed]:
                 Closed(entry.name, kind, writer, int(number), status.st_size, status.st_mtime)
             )
     return found
+
+
+def forget_columns(directory: Path) -> None:
+    """Remove what reviews have kept to be quicker the next time. Raises OSError."""
+    folder = directory / CACHE
+    if folder.is_dir() and not folder.is_symlink():
+        for path in folder.glob("columns-*.parquet"):
+            path.unlink(missing_ok=True)
 
 
 def expendable(

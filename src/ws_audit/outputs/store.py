@@ -26,6 +26,7 @@ from ws_audit.outputs.segments import (
     Segment,
     create,
     expendable,
+    forget_columns,
     list_segments,
 )
 
@@ -239,7 +240,14 @@ class Store:
         with self._lock:
             ours = {segment.path.name for segment in self._segments.values()}
         segments = list_segments(self.directory)
-        for old in expendable(segments, ours, time.time(), self._max_bytes, self._max_age):
+        chosen = expendable(segments, ours, time.time(), self._max_bytes, self._max_age)
+        if chosen:
+            # What a review has kept of them must not outlive them; the next one makes it anew.
+            try:
+                forget_columns(self.directory)
+            except OSError as error:
+                self._remember(error)
+        for old in chosen:
             try:
                 (self.directory / old.name).unlink()
             except FileNotFoundError:

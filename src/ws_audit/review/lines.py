@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     Texts = dict[str, str]  # the same few names are on every line: each is kept once
+    Faults = dict[str, tuple[int, int]]  # what is wrong -> first line, how many
+
+CACHE: Final = "review.cache"  # a folder: what a review keeps to be quicker the next time
+
+# As the store writes it; a review of a self-test's lines is a review without them.
+PLAYED: Final = f'{{"key":"{schema.SYNTHETIC}","value":{{"boolValue":true}}}}'.encode()
 
 # kind, host, pid, start, number
 SEGMENT: Final = re.compile(r"(violations|coverage)-(.+)-([0-9]+)-([0-9]+)-([0-9]+)\.jsonl")
@@ -36,6 +42,7 @@ COUNTS: Final = {
 _REASONS: Final = {reason: f"{schema.UNATTRIBUTED}.{reason}" for reason in schema.REASONS}
 
 LONGEST: Final = 1 << 20  # no line of ours comes near: what is longer is something else
+_MOST: Final = (1 << 63) - 1  # OTLP's integers
 _LATEST_NS: Final = 253_402_300_800 * 1_000_000_000  # the year 10000: no time, but garbage
 
 # What a line that is none raises, one way or another.
@@ -46,11 +53,18 @@ class ForeignError(Exception):
     """A whole line that is not for this version; the text says why."""
 
 
+def fault(line: bytes, error: Exception) -> str:
+    """Say what is wrong with a line that raised this."""
+    if isinstance(error, ForeignError):
+        return str(error)
+    return "corrupt" if line.endswith(b"\n") else "torn (killed or disk full in mid-write)"
+
+
 def spans(line: bytes, texts: Texts) -> list[StoredSpan]:
     """Read all spans of a line. Raises ForeignError, or one of CORRUPT."""
     found = []
     for resource_spans in json.loads(line)["resourceSpans"]:
-        resource = _attributes(resource_spans["resource"])
+        resource = attributes_of(resource_spans["resource"])
         for scope_spans in resource_spans["scopeSpans"]:
             scope = scope_spans["scope"]
             if scope["name"] != schema.SCOPE_NAME:
@@ -82,24 +96,29 @@ class StoredSpan:
         "id",
         "json",
         "name",
+        "out",
         "reasons",
         "resource",
         "settled",
         "start_ns",
+        "told",
     )
 
     def __init__(self, resource: dict[str, Any], span: dict[str, Any], texts: Texts) -> None:
         self.json = span
         self.resource = resource
-        self.attributes = attributes = _attributes(span)
+        self.attributes = attributes = attributes_of(span)
         self.name = str(span["name"])
-        self.id = str(span["spanId"])
+        self.id = _clean(str(span["spanId"]))
         self.start_ns = int(span["startTimeUnixNano"])
         self.end_ns = max(int(span["endTimeUnixNano"]), self.start_ns)
         if not 0 < self.start_ns <= self.end_ns < _LATEST_NS:
             raise ValueError("no time")
 
         self.settled = schema.OUTCOME in attributes or schema.DELIVERED in attributes
+        # What the outcome says: it went out, or may have. An aggregate tells how many did.
+        self.out = attributes.get(schema.OUTCOME, model.UNKNOWN) in {model.OK, model.UNKNOWN}
+        self.told = self._number(schema.DELIVERED, -1) if schema.DELIVERED in attributes else -1
         self.final = attributes.get(schema.FINAL) in {True, "true"}
         self.counts: dict[str, int] | None = None
         self.reasons: dict[str, int] = {}
@@ -112,15 +131,14 @@ class StoredSpan:
 
     def delivered(self, count: int) -> int:
         """How many of `count` went out, or may have: a process that died cannot tell."""
-        if schema.DELIVERED in self.attributes:
-            return min(self._number(schema.DELIVERED, 0), count)
-        outcome = self.attributes.get(schema.OUTCOME, model.UNKNOWN)
-        return count if outcome in {model.OK, model.UNKNOWN} else 0
+        if self.told >= 0:
+            return min(self.told, count)
+        return count if self.out else 0
 
     def _finding(self, resource: dict[str, Any], texts: Texts, trace_id: str) -> model.Finding:
         def text(name: str, default: str = "", values: dict[str, Any] = self.attributes) -> str:
             value = str(values.get(name, default))
-            return texts.setdefault(value, value)
+            return texts.get(value) or texts.setdefault(value, _clean(value))
 
         severity = text(schema.SEVERITY)
         if severity not in model.SEVERITIES:
@@ -142,14 +160,14 @@ class StoredSpan:
             count=count,
             delivered=self.delivered(count),
             size=self._number(schema.BYTES, 0),
-            trace_id=trace_id,
+            trace_id=_clean(trace_id),
             synthetic=self.attributes.get(schema.SYNTHETIC) in {True, "true"},
         )
 
     def _number(self, name: str, default: int) -> int:
         number = int(self.attributes.get(name, default))
-        if number < 0:
-            raise ValueError("a count below zero")
+        if not 0 <= number <= _MOST:
+            raise ValueError("no count")
         return number
 
 
@@ -164,13 +182,18 @@ def numbered(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
         whole = line.endswith(b"\n")
 
 
-def _attributes(holder: dict[str, Any]) -> dict[str, Any]:
+def attributes_of(holder: dict[str, Any]) -> dict[str, Any]:
     """Flatten OTLP attributes to plain values."""
     values = {}
     for attribute in holder.get("attributes", ()):
         ((form, value),) = attribute["value"].items()
         values[str(attribute["key"])] = int(value) if form == "intValue" else value
     return values
+
+
+def _clean(value: str) -> str:
+    """A lone surrogate, which no line of ours has, cannot be shown nor kept anywhere."""
+    return value if value.isascii() else value.encode("utf-8", "replace").decode()
 
 
 def _quote(value: object) -> str:

@@ -35,9 +35,7 @@ NAMED_FOREIGN: Final = 10  # foreign files named one by one before they are only
 
 # Other files that belong in a trace directory: hash key, kill switch, what was pushed already.
 _STATE: Final = re.compile(r"state-.+-[0-9]+\.json(\.new)?")  # what doctor reads
-_COMPANIONS: Final = ("hash.key", "control", "pushed.jsonl", journal.FILE)
-# As the store writes it; a review of a self-test's lines is a review without them.
-_PLAYED: Final = f'{{"key":"{schema.SYNTHETIC}","value":{{"boolValue":true}}}}'.encode()
+_COMPANIONS: Final = ("hash.key", "control", "pushed.jsonl", journal.FILE, lines.CACHE)
 
 
 class Stored(NamedTuple):
@@ -67,7 +65,7 @@ def read(
     that is stored beside the findings. Raises OSError if the
     directory itself cannot be listed; anything less is named in `problems`.
     """
-    return _Reader(Path(directory), progress, keep).read()
+    return Reader(Path(directory), progress, keep).read()
 
 
 class Review(NamedTuple):
@@ -110,7 +108,11 @@ def examine(
     """
     stored = read(directory, progress, keep)
     # After the findings: what was acknowledged meanwhile had been found before.
-    said = journal.read(directory)
+    return assemble(stored, journal.read(directory), keep)
+
+
+def assemble(stored: Stored, said: journal.Journal, keep: Keeper | None = None) -> Review:
+    """Make incidents of what is stored and what the journal says of it."""
     found = (it for it in stored.findings if not it.synthetic)
     incidents = Book(marks=said.marks).fold(found)
     if keep is not None:
@@ -129,7 +131,7 @@ def review(
     return examine(directory, progress, keep).document(now_ns)
 
 
-class _Writer:
+class Writer:
     """What the segments of one process add up to."""
 
     def __init__(self, host: str, pid: str, began: str) -> None:
@@ -141,14 +143,14 @@ class _Writer:
         self.orphans = 0
 
 
-class _Reader:
+class Reader:
     """One pass over one directory, file by file and line by line."""
 
     def __init__(self, directory: Path, progress: Progress | None, keep: Keeper | None) -> None:
         self._directory = directory
         self._progress = progress
         self._keep = keep
-        self._writers: dict[tuple[str, str, str], _Writer] = {}
+        self._writers: dict[tuple[str, str, str], Writer] = {}
         self._findings: list[model.Finding] = []
         self._coverage = dict.fromkeys(lines.COUNTS, 0)
         self._reasons = dict.fromkeys(schema.REASONS, 0)
@@ -179,9 +181,9 @@ class _Reader:
             self._problems,
         )
 
-    def _segments(self) -> list[tuple[Path, str, _Writer]]:
+    def _segments(self) -> list[tuple[Path, str, Writer]]:
         """List the segments, those of one process together and in the order it wrote them."""
-        found: list[tuple[tuple[str, int, int, int, str], Path, str, _Writer]] = []
+        found: list[tuple[tuple[str, int, int, int, str], Path, str, Writer]] = []
         foreign = []
         for path in sorted(self._directory.iterdir()):
             match = lines.SEGMENT.fullmatch(path.name)
@@ -190,7 +192,7 @@ class _Reader:
                     foreign.append(path.name)
                 continue
             kind, host, pid, start, number = match.groups()
-            writer = self._writers.setdefault((host, pid, start), _Writer(host, pid, start))
+            writer = self._writers.setdefault((host, pid, start), Writer(host, pid, start))
             found.append(((host, int(pid), int(start), int(number), kind), path, kind, writer))
             try:
                 self._total += path.stat().st_size
@@ -207,22 +209,17 @@ class _Reader:
         found.sort(key=lambda item: item[0])
         return [(path, kind, writer) for _, path, kind, writer in found]
 
-    def _file(self, name: str, kind: str, writer: _Writer, file: BinaryIO) -> None:
-        faults: dict[str, tuple[int, int]] = {}  # what is wrong -> first line, how many
+    def _file(self, name: str, kind: str, writer: Writer, file: BinaryIO) -> None:
+        faults: lines.Faults = {}
         begin, number = self._done, 0
         for number, line in lines.numbered(file):
             self._done += len(line)
             if self._progress is not None and number % 1000 == 0:
                 self._progress(self._done, self._total)
-            fault = ""
             try:
                 self._line(kind, writer, line)
-            except lines.ForeignError as foreign:
-                fault = str(foreign)
-            except lines.CORRUPT:
-                torn = not line.endswith(b"\n")
-                fault = "torn (killed or disk full in mid-write)" if torn else "corrupt"
-            if fault:
+            except (lines.ForeignError, *lines.CORRUPT) as error:
+                fault = lines.fault(line, error)
                 first, count = faults.get(fault, (number, 0))
                 faults[fault] = (first, count + 1)
         if self._progress is not None:
@@ -230,15 +227,19 @@ class _Reader:
         if self._keep is not None:
             self._keep.file(name, self._done - begin, number)
 
+        self._name(name, faults)
+
+    def _name(self, name: str, faults: lines.Faults) -> None:
+        """Name what is wrong with a file, each kind of fault once."""
         for fault, (first, count) in faults.items():
             more = f", and {count - 1:,} more" if count > 1 else ""
             self._problems.append(f"{name} line {first}{more}: {fault}, not counted")
 
-    def _line(self, kind: str, writer: _Writer, line: bytes) -> None:
+    def _line(self, kind: str, writer: Writer, line: bytes) -> None:
         """Take in one line. Raises what `lines.spans` does."""
         if not line.strip():
             return  # a torn line's end, named when its beginning was read
-        played = _PLAYED in line  # by a self-test: it says nothing of what was seen, and when
+        played = lines.PLAYED in line  # by a self-test: it says nothing of what was seen, and when
         if not played:
             writer.wrote = True
 
@@ -252,7 +253,7 @@ class _Reader:
         if self._keep is not None:
             self._keep.line(writer.began, spans, coverage=kind == "coverage")
 
-    def _span(self, kind: str, writer: _Writer, span: lines.StoredSpan) -> None:
+    def _span(self, kind: str, writer: Writer, span: lines.StoredSpan) -> None:
         if span.counts is not None and kind == "coverage":
             for key, count in span.counts.items():
                 self._coverage[key] += count
@@ -266,7 +267,7 @@ class _Reader:
         elif span.settled and span.name == schema.VIOLATION_SPAN:
             self._settle(writer, span)
 
-    def _settle(self, writer: _Writer, span: lines.StoredSpan) -> None:
+    def _settle(self, writer: Writer, span: lines.StoredSpan) -> None:
         """Add the outcome to a violation that was written before it was known."""
         index = writer.pending.pop(span.id, None)
         if index is None:
@@ -275,7 +276,7 @@ class _Reader:
         finding = self._findings[index]
         self._findings[index] = finding._replace(delivered=span.delivered(finding.count))
 
-    def _account(self, writer: _Writer) -> None:
+    def _account(self, writer: Writer) -> None:
         """Say what is missing from one process, now that all of it has been read."""
         if writer.wrote and not writer.finished:
             self._problems.append(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ws-audit review DIR`: who saw whose data, from a trace directory.
+"""`ws-audit review SOURCE`: who saw whose data, from a trace directory or a ClickHouse.
 
 Why it exists: it is what the alert tells you to run.
 
@@ -14,17 +14,18 @@ import json
 import os
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ws_audit import journal
 from ws_audit.model import PROBABLE, SEVERITIES
-from ws_audit.review import keep, read, report
+from ws_audit.review import keep, report, source
+from ws_audit.review.source import Options, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _PATIENCE_S: Final = 2.0  # what takes longer shows its progress
+_SLOW_S: Final = 10.0  # what takes longer could do with the columns
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +35,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "Exit code: 0 clean, 1 findings at or above --fail-on that nobody has acknowledged, 2 bad"
         " input. To acknowledge one: ws-audit review ack INCIDENT --by NAME --note TEXT."
     )
-    parser.add_argument("source", metavar="DIR", help="the trace directory (WS_AUDIT_TRACE_DIR)")
+    parser.add_argument(
+        "source",
+        metavar="SOURCE",
+        help="the trace directory (WS_AUDIT_TRACE_DIR), or clickhouse://HOST:PORT/DATABASE "
+        "(CLICKHOUSE_USER, CLICKHOUSE_PASSWORD)",
+    )
     parser.add_argument(
         "--format", choices=("text", "json"), default="text", help="default: %(default)s"
     )
@@ -56,14 +62,33 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="exit 1 from this severity on; default: %(default)s",
     )
 
+    database = parser.add_argument_group("ClickHouse")
+    database.add_argument(
+        "--table",
+        default=Options().table,
+        help="the table the collector's exporter writes; default: %(default)s",
+    )
+    database.add_argument("--cluster", default="", help="ask every shard of this cluster")
+    database.add_argument(
+        "--timeout",
+        type=float,
+        default=Options().timeout,
+        metavar="SECONDS",
+        help="for each question; default: %(default)g",
+    )
+
 
 def main(options: argparse.Namespace) -> int:
     """Write the review of `options.source` and return the exit code."""
-    source = Path(options.source)
     now_ns = time.time_ns() if options.now is None else options.now
+    asked = Options(options.table, options.cluster, options.timeout)
+    begun = time.monotonic()
     try:
         keeper = keep.Keeper() if options.html else None
-        found = read.examine(source, progress(), keeper)
+        found = source.examine(options.source, asked, progress(), keeper)
+    except SourceError as error:
+        print(f"ws-audit review: {_without_secrets(options.source)}: {error}", file=sys.stderr)
+        return 2
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
         print(
@@ -72,6 +97,12 @@ def main(options: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return 2
+
+    if time.monotonic() - begun > _SLOW_S and not source.cached():
+        print(
+            "ws-audit review: pip install ws-audit[review] reads this in a fraction of the time",
+            file=sys.stderr,
+        )
 
     review = found.document(now_ns)
     if keeper is not None and not _page(review, keeper, now_ns, options):
@@ -101,6 +132,13 @@ def _page(
         )
         return False
     return True
+
+
+def _without_secrets(address: str) -> str:
+    """The address without what may be a password in it."""
+    scheme, mark, rest = address.partition("://")
+    place, _, _ = rest.rpartition("@")[2].partition("?")
+    return f"{scheme}{mark}{place}"
 
 
 def _failing(review: dict[str, Any], fail_on: str) -> bool:

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The same review from a ClickHouse: the OpenTelemetry Collector's own table, over HTTP.
+
+Why it exists: who has outgrown one machine has their spans in `otel_traces` already, as the
+collector's exporter writes it. No table or column of ours is asked for.
+
+It must never write to the database, never take credentials from where a shell or a log keeps
+them, and never send them to anybody but the host that was named.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from urllib.parse import parse_qs, quote, urlsplit
+
+from ws_audit import journal, schema
+
+from . import queries, read
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from .read import Review
+
+SCHEME: Final = "clickhouse"
+TABLE: Final = "otel_traces"  # the exporter's own name for it
+TIMEOUT: Final = 60.0  # seconds for each of the questions
+
+_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,200}")
+_SHOWN: Final = 200  # characters of an answer that is none
+
+# ClickHouse's own numbers for what goes wrong.
+_NO_COLUMN, _NO_TABLE, _NO_DATABASE, _NO_CLUSTER = 47, 60, 81, 701
+_REFUSED: Final = {192, 193, 194, 516}
+_FORBIDDEN: Final = 497
+
+
+class SourceError(Exception):
+    """A database that cannot be asked; the text says why, and what to do about it."""
+
+
+class Address(NamedTuple):
+    """Which table is asked, and where."""
+
+    host: str
+    port: int
+    secure: bool
+    database: str
+    table: str = TABLE
+    cluster: str = ""
+    timeout: float = TIMEOUT
+
+
+def address(
+    source: str, table: str = TABLE, cluster: str = "", timeout: float = TIMEOUT
+) -> Address:
+    """Read `clickhouse://HOST[:PORT]/DATABASE[?secure=true]`. Raises SourceError."""
+    expected = (
+        f"expected a trace directory or {SCHEME}://HOST:PORT/DATABASE, with ?secure=true for TLS"
+    )
+    try:
+        parts = urlsplit(source)
+        port = parts.port
+    except ValueError:
+        raise SourceError(expected) from None
+    asked = parse_qs(parts.query, keep_blank_values=True)
+    if parts.username is not None or parts.password is not None or {"user", "password"} & {*asked}:
+        raise SourceError(
+            "credentials do not belong in an address, which shells and logs keep: "
+            "set CLICKHOUSE_USER and CLICKHOUSE_PASSWORD"
+        )
+    secure = asked.pop("secure", ["false"]) in (["true"], ["1"])
+    database = parts.path.strip("/")
+    if parts.scheme != SCHEME or not parts.hostname or not database or asked:
+        raise SourceError(expected)
+    for what, name in (("database", database), ("--table", table), ("--cluster", cluster)):
+        if name and not _NAME.fullmatch(name):
+            raise SourceError(f"{what} {name!r}: expected letters, digits, '_', '.' and '-'")
+    port = port or (8443 if secure else 8123)
+    return Address(parts.hostname, port, secure, database, table, cluster, timeout)
+
+
+def examine(where: Address, environ: Mapping[str, str]) -> Review:
+    """Review the violations in a ClickHouse; see `read.examine`.
+
+    The findings in `stored` are condensed. Raises SourceError if nothing can be read; what is
+    missing of the rest is named in `problems`.
+    """
+    server = _Server(where, environ)
+    asked = queries.clickhouse(_relation(where))
+    problems: list[str] = []
+
+    def ask(what: str, query: str) -> list[list[Any]]:
+        try:
+            return server.ask(query)
+        except SourceError as error:
+            problems.append(f"{what} could not be read: {error}")
+            return []
+
+    sums = server.ask(queries.sums(asked))
+    traces = ask("the traces of the incidents", queries.traces(asked))
+    coverage, reasons, first, last = _coverage(ask, asked, problems)
+    stored = read.Stored(queries.condensed(sums, traces), coverage, reasons, first, last, problems)
+    return read.assemble(stored, journal.Journal([], []))
+
+
+def _coverage(
+    ask: Callable[[str, str], list[list[Any]]], asked: queries.Dialect, problems: list[str]
+) -> tuple[dict[str, int], dict[str, int], int, int]:
+    names = [*queries.COUNTS]
+    coverage = dict.fromkeys(names, 0)
+    reasons = dict.fromkeys(schema.REASONS, 0)
+    first = last = 0
+    for row in ask("the coverage", queries.coverage(asked)):
+        numbers = [int(value) for value in row]
+        coverage = dict(zip(names, numbers, strict=False))
+        reasons = dict(zip(schema.REASONS, numbers[len(names) :], strict=False))
+    for row in ask("the time that is covered", queries.window(asked)):
+        first, last, senseless, processes, finished = map(int, row)
+        if senseless:
+            problems.append(f"{senseless:,} violations make no sense, not counted")
+        if processes > finished:
+            problems.append(
+                f"{processes - finished:,} of {processes:,} processes have not sent their last "
+                "coverage record (still running or killed): up to 60 s of their traffic are not "
+                "in the coverage figures"
+            )
+    return coverage, reasons, first, last
+
+
+def _relation(where: Address) -> str:
+    """What stands behind FROM; all of it has been checked to be harmless."""
+    if where.cluster:
+        return f"cluster('{where.cluster}', '{where.database}', '{where.table}')"
+    return f"`{where.database}`.`{where.table}`"
+
+
+class _Server:
+    """Asks one ClickHouse over HTTP, with one connection for each question."""
+
+    def __init__(self, where: Address, environ: Mapping[str, str]) -> None:
+        self._where = where
+        self._headers = {
+            "Content-Type": "text/plain; charset=utf-8",
+            "User-Agent": "ws-audit",
+            "X-ClickHouse-User": environ.get("CLICKHOUSE_USER") or "default",
+        }
+        if environ.get("CLICKHOUSE_PASSWORD"):
+            self._headers["X-ClickHouse-Key"] = environ["CLICKHOUSE_PASSWORD"]
+        for value in self._headers.values():
+            if not value.isascii() or not value.isprintable():
+                raise SourceError("CLICKHOUSE_USER and CLICKHOUSE_PASSWORD have to be plain ASCII")
+
+    def ask(self, query: str) -> list[list[Any]]:
+        """Put a question and return the rows. Raises SourceError."""
+        where = self._where
+        kind = http.client.HTTPSConnection if where.secure else http.client.HTTPConnection
+        connection = kind(where.host, where.port, timeout=where.timeout)
+        # No setting is changed: a user who may only read may not.
+        path = f"/?database={quote(where.database)}&wait_end_of_query=1"
+        try:
+            connection.request(
+                "POST", path, f"{query}\nFORMAT JSONCompactEachRow".encode(), self._headers
+            )
+            response = connection.getresponse()
+            body = response.read()
+        except TimeoutError:
+            raise SourceError(f"no answer within {where.timeout:g} s (--timeout)") from None
+        except (OSError, http.client.HTTPException) as error:
+            why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            raise SourceError(f"{where.host}:{where.port} cannot be asked: {why}") from None
+        finally:
+            connection.close()
+        code = response.getheader("X-ClickHouse-Exception-Code") or ""
+        if response.status != http.client.OK or code:
+            raise SourceError(self._wrong(response.status, code, body))
+        try:
+            return [json.loads(line) for line in body.splitlines() if line.strip()]
+        except ValueError:
+            raise SourceError(f"no ClickHouse answers there, but: {_short(body)}") from None
+
+    def _wrong(self, status: int, code: str, body: bytes) -> str:
+        where = self._where
+        told = _short(body)
+        number = int(code) if code.isdecimal() else _code(told)
+        if number in _REFUSED or status == http.client.UNAUTHORIZED:
+            return "the credentials were refused: set CLICKHOUSE_USER and CLICKHOUSE_PASSWORD"
+        if number == _FORBIDDEN:
+            return f"this user may not read {where.database}.{where.table}"
+        if number == _NO_DATABASE:
+            return f"there is no database {where.database}"
+        if number == _NO_TABLE:
+            return f"there is no table {where.table} in {where.database} (--table)"
+        if number == _NO_CLUSTER:
+            return f"there is no cluster {where.cluster} (--cluster)"
+        if number == _NO_COLUMN:
+            return f"{where.table} is not the table the collector's exporter makes: {told}"
+        return f"HTTP {status}: {told}"
+
+
+def _code(told: str) -> int:
+    match = re.match(r"Code: (\d+)\.", told)
+    return int(match[1]) if match else 0
+
+
+def _short(body: bytes) -> str:
+    line = body.decode("utf-8", "replace").strip().partition("\n")[0]
+    return line if len(line) <= _SHOWN else f"{line[:_SHOWN]} ..."

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a review is asked of: a trace directory, with or without a cache, or a ClickHouse.
+
+Why it exists: whoever shows a review must not care where it came from.
+
+It must never answer differently because a library is or is not installed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from . import clickhouse, lines, read
+
+if TYPE_CHECKING:
+    from .keep import Keeper
+    from .read import Progress, Review
+
+SourceError = clickhouse.SourceError
+
+# Bytes of segments up to which they are read quicker than a database is loaded.
+_SMALL: Final = 8 << 20
+
+
+class Options(NamedTuple):
+    """What only a ClickHouse is asked with."""
+
+    table: str = clickhouse.TABLE
+    cluster: str = ""
+    timeout: float = clickhouse.TIMEOUT
+
+
+def examine(
+    source: str, options: Options, progress: Progress | None = None, keep: Keeper | None = None
+) -> Review:
+    """Review a trace directory or `clickhouse://HOST:PORT/DATABASE`.
+
+    With `keep`, which gets everything that is stored, a directory is read line by line.
+    Raises OSError if a directory cannot be listed, SourceError if a database cannot be asked.
+    """
+    if source.partition("://")[1]:
+        if keep is not None:
+            raise SourceError("--html needs the trace directory: expected one")
+        return clickhouse.examine(clickhouse.address(source, *options), os.environ)
+    directory = Path(source)
+    if keep is not None or not cached() or _size(directory) < _SMALL:
+        return read.examine(directory, progress, keep)
+
+    import duckdb
+
+    from . import columns
+
+    try:
+        return columns.examine(directory, progress)
+    except (duckdb.Error, MemoryError):
+        return read.examine(directory, progress)  # slower, and it needs nothing
+
+
+def cached() -> bool:
+    """Whether what is read can be kept in columns (extra `review`)."""
+    return importlib.util.find_spec("duckdb") is not None
+
+
+def _size(directory: Path) -> int:
+    total = 0
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            try:
+                if lines.SEGMENT.fullmatch(entry.name) and entry.is_file():
+                    total += entry.stat().st_size
+            except OSError:
+                continue
+    return total
