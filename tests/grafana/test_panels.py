@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.grafana.made import GROUPING, MATCHER, METRIC, PANELS, files
+from tests.grafana.made import GROUPING, MATCHER, METRIC, PANELS, SELECTOR, files
 from tests.requirements import CONTRACT
 from ws_audit import schema
 from ws_audit.grafana.alerts import alerts
@@ -96,6 +96,19 @@ def test_no_self_test_is_shown_as_a_leak(name: str) -> None:
     for query in PANELS[name].queries:
         for selector in re.findall(r"ws_audit_(?:last_)?violation\w*\{[^}]*\}", query.expr):
             assert 'synthetic="false"' in selector
+
+
+# What asks for whole jobs: a target without an agent is none that can be chosen.
+WHOLE_JOBS = {"up", "ws_audit_build_info", "ws_audit_heartbeat_timestamp_seconds"}
+
+
+@every_panel
+def test_it_asks_for_what_was_chosen(name: str) -> None:
+    for query in PANELS[name].queries:
+        for selector in SELECTOR.findall(query.expr):
+            assert 'job=~"$job"' in selector
+            chosen = 'instance=~"$instance"' in selector
+            assert chosen or selector.partition("{")[0] in WHOLE_JOBS
 
 
 @pytest.mark.parametrize("page", DASHBOARDS, ids=lambda page: page.uid)
@@ -222,6 +235,8 @@ def test_what_was_written_in_the_panels_is_in_the_files() -> None:
             assert (defaults["unit"], defaults["noValue"]) == (panel.unit, panel.empty)
             asked = [target.get("expr", target.get("query")) for target in found["targets"]]
             assert asked == [query.expr for query in panel.queries]
+            exemplars = [target.get("exemplar", False) for target in found["targets"]]
+            assert exemplars == [query.exemplar for query in panel.queries]
             steps = [(step["value"], step["color"]) for step in defaults["thresholds"]["steps"]]
             assert steps == list(panel.steps)
             if isinstance(panel, Stat):
