@@ -16,8 +16,9 @@ import pytest
 
 import ws_audit
 from tests.review import scene
-from tests.review.conftest import told
+from tests.review.conftest import NOW, told
 from ws_audit.model import SEVERITIES
+from ws_audit.review import rows
 from ws_audit.review.page import document, pairs
 from ws_audit.tools import cli
 
@@ -231,16 +232,52 @@ def test_many_pairs_stay_usable_and_none_is_passed_over_in_silence(
     text = document.render(story)
     assert len(text) < 1_500_000
     section = Tree(text).root.one("section", id="pairs")
-    rows = [it for it in section.all("tr") if "data-owner" in it.attributes]
-    assert len(rows) == 600
+    listed = [it for it in section.all("tr") if "data-owner" in it.attributes]
+    assert len(listed) == 600
     assert "200 more pairs are not on this page" in section.text
-    outside = [it for it in rows if not _within(it, "details")]
+    outside = [it for it in listed if not _within(it, "details")]
     assert len(outside) == 20
     matrix = section.one("table", class_="matrix")
     assert len(matrix.all("tr")) <= 15
     assert value(section, "matrix-total") == 800
     sums = [int(it.attributes["value"]) for it in matrix.one("tfoot").all("data")]
     assert sum(sums[:-1]) == sums[-1] == 800
+
+
+def test_people_without_a_lane_are_said_to_be_left_out(tmp_path: Path, night: Story) -> None:
+    scene.crowd(tmp_path, pairs=300, violations=300)
+    story = told(tmp_path)
+    assert story.lanes is not None
+    people = len({it for pair in story.pairs for it in (pair.owner, pair.recipient)})
+    legend = tree(story).root.one("section", id="timeline").one("figcaption")
+    assert f"Left out: {people - 12:,} people" in legend.text
+    assert value(legend, "drawn") == story.lanes.shown < 300
+    whole = tree(night).root.one("section", id="timeline").one("figcaption")
+    assert "Left out" not in whole.text
+    assert value(whole, "drawn") == sum(
+        it["attempted"] for it in night.json["incidents"] if it["severity"] != "hygiene"
+    )
+
+
+def test_who_acknowledged_is_told_with_times_and_nothing_is_concluded(night: Story) -> None:
+    wanted = night.json["incidents"][0]["id"]
+    ack = rows.JournalRow(NOW, wanted, "Eve <eve@example.com>", "told the DPO", 1, 2)
+    first = night.incidents[0]._replace(acks=(ack,))
+    story = night._replace(journal=(ack,), incidents=(first, *night.incidents[1:]))
+    root = tree(story).root
+    line = root.one("table", class_="journal").all("tr")[1]
+    assert (
+        line.one("time", data_name="acknowledged")
+        .attributes["datetime"]
+        .startswith("2026-11-23T10:25:30")
+    )
+    for said in (wanted, "Eve <eve@example.com>", "told the DPO"):
+        assert said in line.text
+    assert "by Eve <eve@example.com>: told the DPO" in root.one(id="incident-1").text
+    facts = root.one("section", id="appendix").text
+    assert "2026-11-26 10:25:30" in facts  # 72 hours later
+    assert "no legal assessment" in facts
+    assert "nobody has acknowledged" in tree(night).root.one("section", id="appendix").text
 
 
 def _within(element: Element, name: str) -> bool:

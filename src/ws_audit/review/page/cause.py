@@ -28,6 +28,7 @@ from .markup import (
 )
 
 if TYPE_CHECKING:
+    from ws_audit.review.rows import JournalRow
     from ws_audit.review.story import IncidentTold, Place, Release, Story
 
 INCIDENTS: Final = 50
@@ -98,11 +99,18 @@ def _incident(incident: IncidentTold, *, evident: bool) -> Html:
                 ),
             ),
             ("Meanwhile", _meanwhile(incident)),
+            *[("Acknowledged", acknowledged(it)) for it in incident.acks],
         ),
         _releases(incident.releases) if incident.releases else None,
         _places(incident.places) if incident.places else None,
         id=f"incident-{incident.number}",
     )
+
+
+def acknowledged(ack: JournalRow) -> Html:
+    """When, by whom, and what they noted."""
+    note = join(": ", stored(ack.note)) if ack.note else None
+    return join(moment(ack.time_ns), " by ", stored(ack.by), note)
 
 
 def _meanwhile(incident: IncidentTold) -> Html:
