@@ -280,6 +280,59 @@ def test_who_acknowledged_is_told_with_times_and_nothing_is_concluded(night: Sto
     assert "nobody has acknowledged" in tree(night).root.one("section", id="appendix").text
 
 
+def test_what_is_acknowledged_raises_no_alarm_and_is_not_forgotten(tmp_path: Path) -> None:
+    writer = scene.Process(tmp_path)
+    writer.leak(0, scene.person("a"), scene.person("b"))
+    writer.leak(9, scene.person("a"), scene.person("b"), ws_audit__site="chat.pool:Pool.take:8")
+    one, other = (it.json["id"] for it in told(tmp_path).incidents)
+
+    def acknowledge(id_: str) -> Element:
+        said = ["--by", "Eve", "--note", "fixed in 1.2.4", "--source", str(tmp_path)]
+        assert cli.main(["review", "ack", id_, *said]) == 0
+        story = told(tmp_path)
+        assert [it.incident for it in story.journal][-1:] == [id_]
+        return tree(story).root
+
+    root = acknowledge(one)
+    banner = root.one("section", id="banner")
+    assert banner.attributes["class"] == "banner alarm"
+    assert value(banner, "events") == 1
+    assert "Further incidents: 1 confirmed, of them 1 acknowledged." in banner.text
+    assert "by Eve: fixed in 1.2.4" in root.one("section", id="cause").text
+
+    banner = acknowledge(other).one("section", id="banner")
+    assert banner.attributes["class"] == "banner calm"
+    assert "Nothing open" in banner.text
+    assert value(banner, "events") == 2
+
+
+def test_only_what_was_sent_to_somebody_is_called_a_leak(tmp_path: Path) -> None:
+    writer = scene.Process(tmp_path)
+    a, b = scene.person("a"), scene.person("b")
+    writer.leak(0, a, b, rule="rebound_connection", severity="probable")
+    root = tree(told(tmp_path)).root
+    banner = root.one("section", id="banner")
+    assert "A connection was given to a second person (probable)" in banner.text
+    assert "no wrong delivery seen" in banner.text
+    assert "eak " not in banner.text
+    assert value(banner, "happened") == 1
+    assert not banner.all("data", data_name="events")
+    assert "came second on the connection of" in root.one("section", id="evidence").text
+    assert not root.all("section", id="pairs")
+
+
+def test_a_self_tests_own_leak_is_not_told(tmp_path: Path) -> None:
+    writer = scene.Process(tmp_path)
+    writer.cover(0, 60, 5, final=True)
+    player = scene.Process(tmp_path, pid=9)
+    player.cover(0, 60, 5, final=True)
+    player.leak(3000, scene.person("a"), scene.person("b"), ws_audit__synthetic=True)
+    story = told(tmp_path)
+    assert story.incidents == ()
+    assert story.silences == ()
+    assert [len(it.violations) for it in story.lives] == [0, 0]
+
+
 def _within(element: Element, name: str) -> bool:
     here: Element | None = element
     while here is not None:

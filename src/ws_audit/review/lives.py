@@ -86,6 +86,8 @@ def lives(rows: Rows) -> list[Life]:
     for row in rows.coverage:
         draft(row.origin, row.first_ns).coverage.append(row)
     for violation in rows.violations:
+        if violation.synthetic:
+            continue
         draft(violation.origin, violation.first_ns).violations.append(violation)
 
     found = [its.life(origin) for (origin, _), its in drafts.items()]

@@ -250,7 +250,7 @@ class Reader:
                 self._first_ns = min(self._first_ns or span.start_ns, span.start_ns)
                 self._last_ns = max(self._last_ns, span.end_ns)
             self._span(kind, writer, span)
-        if self._keep is not None:
+        if self._keep is not None and not played:
             self._keep.line(writer.began, spans, coverage=kind == "coverage")
 
     def _span(self, kind: str, writer: Writer, span: lines.StoredSpan) -> None:

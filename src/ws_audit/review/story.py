@@ -191,9 +191,11 @@ def _shares(
         turns.sort()
     shares: list[list[ViolationRow]] = [[] for _ in incidents]
     for row in violations:
+        if row.synthetic:
+            continue
         turns = causes.get((row.origin.service, row.rule, _place(row.site)), [])
         turn = bisect_right(turns, (row.first_ns, len(incidents))) - 1
-        if turn >= 0 and not row.synthetic:
+        if turn >= 0:
             shares[turns[turn][1]].append(row)
     return shares
 

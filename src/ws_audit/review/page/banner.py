@@ -40,9 +40,10 @@ def banner(story: Story) -> Html:
     incidents = story.incidents
     if not incidents:
         return tag("section", *_nothing(story), class_="banner calm", id="banner")
-    worst = min((it.json["severity"] for it in incidents), key=SEVERITIES.index)
-    chosen = [it for it in incidents if it.json["severity"] == worst]
-    events = sum(it.json["events"] for it in chosen)
+    standing = [it for it in incidents if not it.json["acknowledged"]]
+    shown = standing or list(incidents)
+    worst = min((it.json["severity"] for it in shown), key=SEVERITIES.index)
+    chosen = [it for it in shown if it.json["severity"] == worst]
     ongoing = any(it.json["ongoing"] for it in chosen)
     last_ns = max(it.last_ns for it in chosen)
     pairs = {(pair.recipient, pair.owner) for it in chosen for pair in it.pairs}
@@ -51,15 +52,15 @@ def banner(story: Story) -> Html:
     recipients = len({recipient for recipient, _ in pairs if recipient})
     silent = _ago(story.now_ns - last_ns)
     since = f"Ongoing: last seen {silent}" if ongoing else f"Over: last seen {silent}"
-    headline = words.HEADLINES[worst]
-    if not events:
-        headline += ", nothing of it delivered"
+    if not standing:
+        since = f"All incidents are acknowledged; last seen {silent}"
+    calm = worst == HYGIENE or not standing
     which = f"the {len(chosen)} {worst} incidents" if len(chosen) > 1 else f"the {worst} incident"
     return tag(
         "section",
         tag(
             "p",
-            tag("strong", headline, class_="headline"),
+            tag("strong", _headline(worst, chosen, standing), class_="headline"),
             " ",
             tag("span", since, class_="state", data_name="ongoing", data_value=str(ongoing)),
             class_="lead",
@@ -71,25 +72,12 @@ def banner(story: Story) -> Html:
                     tag("b", counted(len(people), "person", "people", name="people")),
                     " in ",
                     counted(len(pairs), "pair", name="pairs"),
-                    tag(
-                        "small",
-                        f"data of {owners:,}, on connections of {recipients:,}",
-                    ),
+                    tag("small", f"data of {owners:,}, on connections of {recipients:,}")
+                    if all(it.leaks for it in chosen)
+                    else None,
                 ),
             ),
-            (
-                "Messages",
-                join(
-                    tag("b", number(events, "events"), " delivered"),
-                    " of ",
-                    number(sum(it.json["attempted"] for it in chosen), "attempted"),
-                    " attempted",
-                    tag(
-                        "small",
-                        counted(sum(it.json["bytes"] for it in chosen), "byte", name="bytes"),
-                    ),
-                ),
-            ),
+            ("Messages", _amount(chosen)),
             ("How sure", join(tag("b", worst), tag("small", words.SURE[worst]))),
             ("First", tag("b", moment(min(it.first_ns for it in chosen), "first"))),
             ("Last", tag("b", moment(last_ns, "last"))),
@@ -102,13 +90,44 @@ def banner(story: Story) -> Html:
             f"Figures of {which}; times in UTC; as of ",
             moment(story.now_ns, "now"),
             ". ",
-            _others(incidents, worst),
+            _others(incidents, chosen),
             class_="dim",
         ),
-        class_=f"banner {'calm' if worst == HYGIENE else 'alarm'}",
+        class_=f"banner {'calm' if calm else 'alarm'}",
         id="banner",
         aria_label="Summary",
     )
+
+
+def _headline(worst: str, chosen: list[IncidentTold], standing: list[IncidentTold]) -> str:
+    """Say what happened. Only what was sent to somebody is a leak."""
+    if not standing:
+        return "Nothing open"
+    sent = [it for it in chosen if it.json["rule"] not in words.HAPPENED]
+    if sent or worst == HYGIENE:
+        nothing = sent and not any(it.json["events"] for it in sent)
+        return words.HEADLINES[worst] + (", nothing of it delivered" if nothing else "")
+    happened = sorted({words.HAPPENED[it.json["rule"]] for it in chosen})
+    leak = any(it.leaks for it in standing)
+    tail = "and a leak is suspected" if leak else "no wrong delivery seen"
+    return f"{'; '.join(happened)} ({worst}), {tail}"
+
+
+def _amount(chosen: list[IncidentTold]) -> Html:
+    """How much was sent, and how often something else happened."""
+    sent = [it.json for it in chosen if it.json["rule"] not in words.HAPPENED]
+    happened = sum(it.json["events"] for it in chosen if it.json["rule"] in words.HAPPENED)
+    told = join(
+        tag("b", number(sum(it["events"] for it in sent), "events"), " delivered"),
+        " of ",
+        number(sum(it["attempted"] for it in sent), "attempted"),
+        " attempted",
+        tag("small", counted(sum(it["bytes"] for it in sent), "byte", name="bytes")),
+    )
+    seen = tag("b", "seen ", counted(happened, "time", name="happened"))
+    if happened and sent:
+        return join(told, tag("small", "something else ", seen))
+    return seen if happened else told
 
 
 def _where(incidents: list[IncidentTold]) -> Html:
@@ -123,7 +142,7 @@ def _where(incidents: list[IncidentTold]) -> Html:
     left = len(sites) - SITES
     return join(
         tag("b", codes(sites[:SITES])),
-        tag("small", f"and {left:,} more lines") if left > 0 else None,
+        tag("small", "and ", counted(left, "more line")) if left > 0 else None,
         tag("small", "in ", stored(", ".join(deploys[:SITES]))),
     )
 
@@ -159,14 +178,14 @@ def share(part: int, whole: int) -> str:
     return f"{permille // 10}.{permille % 10} %"
 
 
-def _others(incidents: tuple[IncidentTold, ...], worst: str) -> str:
-    rest = [
-        (sum(it.json["severity"] == name for it in incidents), name)
-        for name in SEVERITIES
-        if name != worst
-    ]
-    listed = ", ".join(f"{count:,} {name}" for count, name in rest if count)
-    return f"Further incidents: {listed}." if listed else ""
+def _others(incidents: tuple[IncidentTold, ...], chosen: list[IncidentTold]) -> str:
+    figured = {it.number for it in chosen}
+    rest = [it for it in incidents if it.number not in figured]
+    counts = [(sum(it.json["severity"] == name for it in rest), name) for name in SEVERITIES]
+    listed = ", ".join(f"{count:,} {name}" for count, name in counts if count)
+    closed = sum(it.json["acknowledged"] for it in rest)
+    more = f", of them {closed:,} acknowledged" if closed else ""
+    return f"Further incidents: {listed}{more}." if listed else ""
 
 
 def _nothing(story: Story) -> tuple[Html, ...]:

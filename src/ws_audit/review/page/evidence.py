@@ -76,19 +76,20 @@ def _incident(story: Story, incident: IncidentTold, *, open_: bool) -> Html:
             class_="dim",
         ),
         *[
-            _pair(story, it, open_=open_ and number_ == 0)
+            _pair(story, incident, it, open_=open_ and number_ == 0)
             for number_, it in enumerate(incident.proofs)
         ],
         id=f"evidence-{incident.number}",
     )
 
 
-def _pair(story: Story, pair: PairProofs, *, open_: bool) -> Html:
+def _pair(story: Story, incident: IncidentTold, pair: PairProofs, *, open_: bool) -> Html:
+    before, between = words.PAIRED.get(incident.json["rule"], words.DELIVERED)
     return more(
         join(
-            "Data of ",
+            before,
             person(story, pair.owner),
-            " on the connection of ",
+            between,
             person(story, pair.recipient),
             ", ",
             counted(pair.of, "record"),

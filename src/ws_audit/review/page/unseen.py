@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from . import words
+from ws_audit.review.report import MEANING
+
 from .banner import share
 from .evidence import counted_text
 from .markup import (
@@ -92,7 +93,7 @@ def _window(story: Story) -> Html:
 
 def _reasons(story: Story) -> Html:
     rows = [
-        [code(reason), tag("span", words.REASONS.get(reason, "")), number(count, "reason")]
+        [code(reason), tag("span", MEANING.get(reason, "")), number(count, "reason")]
         for reason, count in story.reasons
     ]
     return table(

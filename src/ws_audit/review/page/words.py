@@ -48,16 +48,20 @@ RULES: Final = {
     "shared_state": "The objects of two people share something that changes.",
 }
 
-REASONS: Final = {
-    "no_principal": "It is not known whose connection it was.",
-    "no_evidence": "Nothing said whose data it was.",
-    "incomparable": "Connection and data name people in ways that cannot be compared.",
-    "undeclared_broadcast": "It went to many, and no policy says that everybody may see it.",
-    "opaque_payload": "The content has a form that cannot be read.",
-    "unreadable_payload": "The content could not be read.",
-    "limit": "A bound of the agent was reached.",
-    "internal_error": "The agent itself failed.",
+# Rules that are no delivery: what happened, and how their pairs are read.
+HAPPENED: Final = {
+    "rebound_connection": "A connection was given to a second person",
+    "inbound_vs_connection": "A client claims to be someone else",
+    "shared_instance": "One object serves two people",
+    "shared_state": "Two people's objects share something that changes",
 }
+PAIRED: Final = {
+    "rebound_connection": ("", " came second on the connection of "),
+    "inbound_vs_connection": ("A client claims to be ", " on the connection of "),
+    "shared_instance": ("First ", ", then "),
+    "shared_state": ("First ", ", then "),
+}
+DELIVERED: Final = ("Data of ", " on the connection of ")
 
 KINDS: Final = {
     "connection": "whose connection it was",
