@@ -49,7 +49,8 @@ _SELFTEST: Final = series("ws_audit_selftest_success_timestamp_seconds")
 _AGE: Final = f"time() - {series(HEARTBEAT)}"
 
 _STALE: Final[Steps] = ((None, "green"), (15, "orange"), (60, "red"))
-_FULL: Final[Steps] = ((None, "green"), (10_000, "orange"), (100_000, "red"))
+# The ring of one process holds 65,536.
+_FULL: Final[Steps] = ((None, "green"), (10_000, "orange"), (50_000, "red"))
 _BUSY: Final[Steps] = ((None, "green"), (0.05, "orange"), (0.2, "red"))
 _OLD: Final[Steps] = ((None, "green"), (1800, "orange"), (3600, "red"))
 
