@@ -3,9 +3,10 @@
 
 Why it exists: from a frame on the wrong connection to a person's pager it is five programs, and
 each is configured by somebody. So they run as a team would run them, with the committed rules and
-routing, and only what came to the pager is looked at.
+routing, and each account (the clients', the pager's, Prometheus', the agent's) is held against the
+others.
 
-It must never ask the agent whether it did well.
+It must never leave a process behind.
 """
 
 from __future__ import annotations
