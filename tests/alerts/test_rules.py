@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -87,6 +88,15 @@ def test_what_is_written_is_what_was_meant() -> None:
             "description": alert.description,
             "runbook": alert.runbook,
         }
+
+
+def test_a_label_with_a_quote_in_it_stays_one(tmp_path: Path) -> None:
+    alert = ALERTS["WsAuditLeakConfirmed"]
+    labels = {"team": 'it\'s "theirs": #1', "severity": "page"}
+    (tmp_path / "one.yml").write_text(rules([dataclasses.replace(alert, labels=labels)]))
+
+    (group,) = read(tmp_path / "one.yml")["groups"]
+    assert group["rules"][0]["labels"] == labels
 
 
 @each_alert
