@@ -30,16 +30,30 @@ _EVERYONE = re.compile(r"ALERTS(?:\{([^}]*)\})?")
 
 
 def situations(alert: Alert) -> list[tuple[str, dict[str, Any]]]:
-    """Evaluation interval and test group, of those it has a part in; the shortest first."""
+    """Evaluation interval and test group, of its own and of those in which all is quiet.
+
+    The shortest come first: who is found out there need not be tried for hours.
+    """
     asked = set(_METRIC.findall(alert.expression))
-    found = [
-        (file["evaluation_interval"], group)
-        for file in map(read, TESTS)
-        if any(alert.name in str(group.get("promql_expr_test")) for group in file["tests"])
-        for group in file["tests"]
-        if any(asked & set(_METRIC.findall(it["series"])) for it in group["input_series"])
-    ]
+    found = []
+    for file in map(read, TESTS):
+        groups = [group for group in file["tests"] if "promql_expr_test" in group]
+        if any(alert.name in _expected(group) for group in groups):
+            found += [
+                (file["evaluation_interval"], group)
+                for group in groups
+                if alert.name in _expected(group)
+                or (not _expected(group) and asked & _given(group))
+            ]
     return sorted(found, key=lambda it: _minutes(it[1]))
+
+
+def _expected(group: dict[str, Any]) -> set[str]:
+    return set(re.findall(r'alertname="(\w+)"', str(group["promql_expr_test"])))
+
+
+def _given(group: dict[str, Any]) -> set[str]:
+    return {name for it in group["input_series"] for name in _METRIC.findall(it["series"])}
 
 
 def _minutes(group: dict[str, Any]) -> int:
