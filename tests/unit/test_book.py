@@ -116,6 +116,13 @@ def test_an_acknowledgement_keeps_the_number_of_what_follows() -> None:
         assert [it.ack for it in left] == [it.ack for it in every[gone:]]
 
 
+def test_what_was_acknowledged_keeps_the_number_it_was_acknowledged_by() -> None:
+    """Of the one before it nothing is left: neither evidence nor an acknowledgement."""
+    mark = ack(2 * DAY + 10, number=2, first=2 * DAY, last=2 * DAY)
+    found = Book(marks=[mark]).fold([at(2 * DAY), at(2 * DAY + 20)])
+    assert numbers(found) == {f"{ID}-2": (1, True), f"{ID}-3": (1, False)}
+
+
 def test_an_acknowledgement_of_a_deleted_incident_closes_no_other() -> None:
     """By its number it might: the incident two days later is the first that is left."""
     found = Book(marks=[ack(3 * DAY)]).fold([at(2 * DAY), at(2 * DAY + 1)])
