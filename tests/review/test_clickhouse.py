@@ -157,6 +157,8 @@ def random_store(directory: Path, chance: random.Random) -> None:
             if chance.random() < 0.1:
                 said["ws_audit__synthetic"] = True
             recorder.leak(outcome, at=chance.random() * 86_400 * 9, **said)
+        for day in (0, 0.5, 2, 2.5, 6):  # three incidents of one cause
+            recorder.leak(at=86_400 * day + chance.random(), ws_audit__site="silent:f:1")
         recorder.cover(
             at=86_400 * 10, frames=10**12, judged=chance.randrange(99), unattributed=3, dropped=1
         )

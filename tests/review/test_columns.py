@@ -185,6 +185,14 @@ def test_an_incident_ends_where_somebody_acknowledged_it(tmp_path: Path) -> None
     assert sorted((it["acknowledged"], it["events"]) for it in found) == [(False, 9), (True, 11)]
 
 
+def test_an_incident_ends_with_a_day_of_silence(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path)
+    hour = 3_600
+    for at in (0, 23 * hour, 46 * hour, 70 * hour, 93 * hour, 200 * hour):
+        recorder.leak(at=at)
+    assert sorted(it["events"] for it in both(tmp_path)["incidents"]) == [1, 2, 3]
+
+
 def test_an_outcome_belongs_to_the_violation_before_it(tmp_path: Path) -> None:
     """Also where a span comes twice, and its outcome in another segment."""
     recorder = Recorder(tmp_path / "source")
@@ -265,7 +273,9 @@ def test_what_the_age_limit_took_is_not_kept(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("violations-*"))) <= 1
 
 
-@pytest.mark.parametrize("damage", ["cut", "bit", "empty", "other version", "named as one"])
+@pytest.mark.parametrize(
+    "damage", ["cut", "bit", "another number", "empty", "other version", "named as one"]
+)
 def test_a_damaged_cache_is_made_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
 ) -> None:
@@ -277,6 +287,9 @@ def test_a_damaged_cache_is_made_anew(
         path.write_bytes(whole[:-100])
     elif damage == "bit":
         path.write_bytes(whole[:900] + bytes([whole[900] ^ 1]) + whole[901:])
+    elif damage == "another number":
+        assert b'"frames":300' in whole
+        path.write_bytes(whole.replace(b'"frames":300', b'"frames":301'))
     elif damage == "empty":
         path.write_bytes(b"")
     elif damage == "named as one":
