@@ -95,6 +95,13 @@ def test_a_record_that_is_not_due_yet_is_told_apart_from_one_that_never_came() -
     assert "killed" in late.why
 
 
+def test_what_a_self_test_played_is_no_sign_of_life() -> None:
+    played = violation(3000, person("a"), person("b"), ws_audit__synthetic=True)
+    (life,) = lives(everything([cover(0, 60, final=True)], [process(0)], [played]))
+    assert seconds(life.last_ns) == 60
+    assert life.violations == ()
+
+
 def test_a_pid_that_comes_back_is_another_process() -> None:
     turns = [cover(0, 60, final=True), cover(500, 560, final=True)]
     found = lives(everything(turns, [process(0), process(500)]))
