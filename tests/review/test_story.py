@@ -349,6 +349,16 @@ def test_who_keeps_rows_changes_nothing_of_the_review(tmp_path: Path) -> None:
     assert sum(it.size for it in kept.files) == sum(it.stat().st_size for it in tmp_path.iterdir())
 
 
+def test_lines_that_a_self_test_played_are_not_kept(tmp_path: Path) -> None:
+    writer = scene.Process(tmp_path)
+    writer.leak(1, person("a"), person("b"), ws_audit__synthetic=True)
+    played = writer.span("ws_audit.send Hub.push", 1, 1, {"ws_audit.synthetic": True})
+    writer.write("violations", played)
+    keeper = keep.Keeper()
+    read.review(tmp_path, NOW, None, keeper)
+    assert keeper.all().violations == keeper.all().sends == []
+
+
 def test_sends_beyond_the_bound_are_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
