@@ -236,3 +236,14 @@ def test_the_banner_is_of_what_nobody_has_acknowledged(tmp_path: Path) -> None:
     assert lines[0] == "LEAK PROBABLE, ONGOING"
     assert lines[4] == "  2 incidents: 1 confirmed, 1 probable; 1 of them acknowledged"
     assert "To close one: ws-audit review ack INCIDENT --by NAME --note TEXT" in lines
+
+
+def test_an_acknowledged_leak_was_seen_all_the_same(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path)
+    recorder.leak()
+    recorder.leak(security_rule__name="rebound_connection", ws_audit__severity="probable")
+    leak = incident_id("chat", "payload_vs_connection", "app.ws:Hub.push:42")
+    journal.append(tmp_path, [Mark(leak, 1, START, START, START + SECOND, "ada", "seen")])
+    assert text(review(tmp_path, START)).splitlines()[0] == (
+        "A CONNECTION WAS GIVEN TO A SECOND USER (PROBABLE), ONGOING"
+    )

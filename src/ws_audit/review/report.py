@@ -114,7 +114,7 @@ def _banner(review: dict[str, Any], *, color: bool) -> list[str]:
     people = {person for pair in pairs for person in pair if person}
     closed = len(incidents) - len(standing)
     return [
-        _paint(f"{_headline(worst, chosen, standing)}, {state}", _COLORS[worst], color=color),
+        _paint(f"{_headline(worst, chosen, incidents)}, {state}", _COLORS[worst], color=color),
         f"  {_count(len(people), 'person', 'people')} in {_count(len(pairs), 'pair')}, "
         + _amount(chosen),
         f"  first {min(it['first_seen'] for it in chosen)}",
@@ -123,7 +123,7 @@ def _banner(review: dict[str, Any], *, color: bool) -> list[str]:
     ]
 
 
-def _headline(worst: str, chosen: list[dict[str, Any]], standing: list[dict[str, Any]]) -> str:
+def _headline(worst: str, chosen: list[dict[str, Any]], incidents: list[dict[str, Any]]) -> str:
     """Say what happened. Only what was sent to somebody is a leak."""
     sent = [it for it in chosen if it["rule"] not in _HAPPENED]
     if worst == HYGIENE or sent:
@@ -134,9 +134,10 @@ def _headline(worst: str, chosen: list[dict[str, Any]], standing: list[dict[str,
         what.upper() for rule, what in _HAPPENED.items() if any(it["rule"] == rule for it in chosen)
     )
     told = f"{happened} ({worst.upper()})"
-    if any(it["rule"] not in _HAPPENED and it["severity"] != HYGIENE for it in standing):
+    leaks = [it for it in incidents if it["rule"] not in _HAPPENED and it["severity"] != HYGIENE]
+    if any(not it["acknowledged"] for it in leaks):
         return f"{told}, AND A LEAK IS SUSPECTED"
-    return f"{told}, NO WRONG DELIVERY SEEN"
+    return told if leaks else f"{told}, NO WRONG DELIVERY SEEN"
 
 
 def _nothing(review: dict[str, Any]) -> str:
