@@ -56,10 +56,10 @@ TELL = """
 import importlib.metadata as metadata, json, re, sys, wrapt
 bounds = {}
 for text in metadata.requires("ws-audit"):
-    name, bound = re.match(r"([A-Za-z0-9-]+).*?>=([0-9.]+)", text).groups()
     extra = re.search(r"extra == .(\\w+)", text)
     marked = "python_version" in text and sys.version_info >= (3, 11)
     if not marked and (extra is None or extra[1] == "demo"):
+        name, bound = re.match(r"([A-Za-z0-9-]+).*?>=([0-9.]+)", text).groups()
         bounds[name] = [bound, metadata.version(name)]
 print(json.dumps({
     "python": "%d.%d" % sys.version_info[:2],
