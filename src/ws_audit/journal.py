@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The journal of a trace directory: what people did about incidents, and which numbers they had.
 
-Why it exists: segments are deleted by age and processes end, but who acknowledged what must
-stay, and an incident must keep its number when the evidence of earlier ones is gone.
+Why it exists: segments are deleted by age and processes end, but who acknowledged what, and who
+took evidence away, must stay, and an incident must keep its number when the evidence of earlier
+ones is gone.
 
 It must never be rewritten or shortened (lines are only appended), and never cost a reader more
 than the line that is wrong.
@@ -11,6 +12,7 @@ than the line that is wrong.
 from __future__ import annotations
 
 import calendar
+import errno
 import json
 import os
 import re
@@ -28,8 +30,10 @@ FILE: Final = "journal.jsonl"
 VERSION: Final = 1
 ACK: Final = "ack"  # somebody has acknowledged it: the next of its cause is another incident
 OPENED: Final = "opened"  # it began after a silence; written by the agent, to keep its number
+EXPORT: Final = "export"  # somebody has taken a copy of its evidence; changes nothing about it
 
 _ID: Final = re.compile(r"([0-9a-f]{12})(?:-([1-9][0-9]{0,8}))?")
+_CAUSE: Final = 12  # digits of an id that name its cause
 _TIME: Final = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:([Zz])|([+-])(\d\d):(\d\d))",
     re.ASCII,
@@ -58,13 +62,7 @@ def read(directory: str | os.PathLike[str]) -> Journal:
     marks: list[Mark] = []
     problems: list[str] = []
     try:
-        status = path(directory).stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError("not a regular file")  # a pipe would keep us waiting
-        with path(directory).open("rb") as file:
-            lines = file.read(_MOST).splitlines(keepends=True)
-    except FileNotFoundError:
-        return Journal([], [])
+        lines = _lines(directory)
     except OSError as error:
         problem = f"{FILE}: cannot be read: {error.strerror or error}"
         return Journal([], [problem], readable=False)
@@ -72,7 +70,9 @@ def read(directory: str | os.PathLike[str]) -> Journal:
         if not line.strip():
             continue
         try:
-            marks.append(_mark(json.loads(line)))
+            mark = _mark(json.loads(line))
+            if mark is not None:
+                marks.append(mark)
         except _ForeignError as foreign:
             problems.append(f"{FILE} line {number}: {foreign}, not counted")
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
@@ -84,7 +84,34 @@ def read(directory: str | os.PathLike[str]) -> Journal:
 
 def append(directory: str | os.PathLike[str], marks: Iterable[Mark]) -> None:
     """Write marks to the end of the journal and wait for the disk. Raises OSError."""
-    text = b"".join(json.dumps(_entry(mark)).encode() + b"\n" for mark in marks)
+    _append(directory, [_entry(mark) for mark in marks])
+
+
+def exported(directory: str | os.PathLike[str], mark: Mark, digest: str) -> None:
+    """Write that `mark.by` took a copy of the evidence at `mark.time_ns`. Raises OSError."""
+    _append(directory, [{**_entry(mark), "action": EXPORT, "digest": digest}])
+
+
+def check(directory: str | os.PathLike[str]) -> None:
+    """Raise OSError unless the journal can be written."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
+    try:
+        os.close(os.open(path(directory), flags))
+    except FileNotFoundError:
+        if not os.access(directory, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES)) from None
+    else:
+        if not stat.S_ISREG(path(directory).stat().st_mode):
+            raise OSError("not a regular file")
+
+
+def about(directory: str | os.PathLike[str], cause: str) -> bytes:
+    """The lines about the incidents of a cause, byte for byte. Raises OSError."""
+    return b"".join(line for line in _lines(directory) if _cause(line) == cause)
+
+
+def _append(directory: str | os.PathLike[str], entries: list[dict[str, Any]]) -> None:
+    text = b"".join(json.dumps(entry).encode() + b"\n" for entry in entries)
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
     descriptor = os.open(path(directory), flags, 0o600)
     try:
@@ -131,12 +158,34 @@ class _ForeignError(Exception):
     """A whole line that is not for us; the text says why."""
 
 
-def _mark(entry: dict[str, Any]) -> Mark:
+def _lines(directory: str | os.PathLike[str]) -> list[bytes]:
+    """The lines there are, with their ends. Raises OSError."""
+    try:
+        status = path(directory).stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError("not a regular file")  # a pipe would keep us waiting
+        with path(directory).open("rb") as file:
+            return file.read(_MOST).splitlines(keepends=True)
+    except FileNotFoundError:
+        return []
+
+
+def _cause(line: bytes) -> str | None:
+    """Which cause a line is about; None if it is none of ours."""
+    try:
+        entry = json.loads(line)
+        _mark(entry)
+    except (_ForeignError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+    return str(entry["incident"])[:_CAUSE]
+
+
+def _mark(entry: dict[str, Any]) -> Mark | None:
     if entry["version"] != VERSION:
         version = repr(str(entry["version"])[:40])
         raise _ForeignError(f"journal version {version}, this one reads version {VERSION}")
     action = entry["action"]
-    if action not in (ACK, OPENED):
+    if action not in (ACK, OPENED, EXPORT):
         raise _ForeignError(f"action {str(action)[:40]!r} is not known here")
     match = _ID.fullmatch(entry["incident"])
     if match is None:
@@ -144,6 +193,8 @@ def _mark(entry: dict[str, Any]) -> Mark:
     cause, number = match.groups()
     first_ns, last_ns = nanoseconds(entry["first_seen"]), nanoseconds(entry["last_seen"])
     time_ns = nanoseconds(entry["time"])
+    if action == EXPORT:
+        return None
     if action == OPENED:
         return Mark(cause, int(number or 1), first_ns, last_ns)
     by, note = entry["by"], entry["note"]

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from ws_audit.incidents import Incident
 
-_LONGEST_NAME: Final = 200
+LONGEST_NAME: Final = 200
 _LONGEST_NOTE: Final = 4_000
 _LISTED: Final = 20
 
@@ -35,7 +35,7 @@ _LISTED: Final = 20
 def main(words: list[str]) -> int:
     """Acknowledge the incident that `words` name; the exit code."""
     options = _parser().parse_args(words)
-    directory = options.source or _configured()
+    directory = options.source or configured("ack")
     if directory is None:
         return 2
     try:
@@ -82,11 +82,11 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("incident", metavar="INCIDENT", help="its id, as the review shows it")
-    parser.add_argument("--by", required=True, type=_text(_LONGEST_NAME), metavar="NAME")
+    parser.add_argument("--by", required=True, type=text(LONGEST_NAME), metavar="NAME")
     parser.add_argument(
         "--note",
         required=True,
-        type=_text(_LONGEST_NOTE),
+        type=text(_LONGEST_NOTE),
         metavar="TEXT",
         help="what was found and done; it is shown in every review",
     )
@@ -98,7 +98,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _text(longest: int) -> Callable[[str], str]:
+def text(longest: int) -> Callable[[str], str]:
+    """What takes a word that is neither empty nor too long."""
+
     def check(text: str) -> str:
         if not text.strip():
             raise argparse.ArgumentTypeError("it is empty")
@@ -109,18 +111,18 @@ def _text(longest: int) -> Callable[[str], str]:
     return check
 
 
-def _configured() -> str | None:
-    """The directory the settings name, and where they do."""
+def configured(command: str) -> str | None:
+    """The directory the settings name; said for `command`, with where they do. None: none."""
     settings, problems, origins = read_settings(os.environ, os.getcwd())
     for problem in problems:
-        _wrong(problem)
+        wrong(command, problem)
     if problems:
         return None
     if not settings.trace_dir:
-        _wrong("no trace directory; give --source DIR, or set WS_AUDIT_TRACE_DIR")
+        wrong(command, "no trace directory; give --source DIR, or set WS_AUDIT_TRACE_DIR")
         return None
     where = origins.get("trace_dir", "")
-    print(f"ws-audit review ack: {settings.trace_dir} ({where})", file=sys.stderr)
+    wrong(command, f"{settings.trace_dir} ({where})")
     return settings.trace_dir
 
 
@@ -137,5 +139,10 @@ def _listed(incidents: list[Incident]) -> str:
 
 
 def _wrong(what: str) -> int:
-    print(f"ws-audit review ack: {what}", file=sys.stderr)
+    return wrong("ack", what)
+
+
+def wrong(command: str, what: str) -> int:
+    """Say something on stderr; 2, the exit code if it is why nothing was done."""
+    print(f"ws-audit review {command}: {what}", file=sys.stderr)
     return 2

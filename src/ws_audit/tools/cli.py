@@ -28,6 +28,9 @@ COMMANDS: Final = {
     "review": "tell from a trace directory who saw whose data",
 }
 
+# What `review` does beside showing one; a directory of that name is ./ack and so on.
+REVIEW: Final = ("ack", "export", "verify")
+
 BAD_INPUT: Final = 2
 INTERNAL_ERROR: Final = 3
 INTERRUPTED: Final = 130
@@ -61,9 +64,9 @@ def _main(argv: list[str]) -> int:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
 
     words = argv[argv.index(chosen) + 1 :] if chosen else []
-    if chosen == "review" and words[:1] == ["ack"]:  # a directory of that name is ./ack
-        ack: int = importlib.import_module("ws_audit.tools.ack").main(words[1:])
-        return ack
+    if chosen == "review" and words and words[0] in REVIEW:
+        done: int = importlib.import_module(f"ws_audit.tools.{words[0]}").main(words[1:])
+        return done
 
     module = None
     for name, summary in COMMANDS.items():

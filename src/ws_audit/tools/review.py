@@ -33,7 +33,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.description = "Tell from a trace directory who saw whose data, since when, and where."
     parser.epilog = (
         "Exit code: 0 clean, 1 findings at or above --fail-on that nobody has acknowledged, 2 bad"
-        " input. To acknowledge one: ws-audit review ack INCIDENT --by NAME --note TEXT."
+        " input. To acknowledge one: ws-audit review ack INCIDENT --by NAME --note TEXT. To seal"
+        " its evidence: ws-audit review export INCIDENT DIR --by NAME; to check that: ws-audit"
+        " review verify DIR."
     )
     parser.add_argument(
         "source",
