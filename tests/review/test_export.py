@@ -215,8 +215,7 @@ def test_the_key_stays_where_it_is_and_nobody_else_can_read(leaky: Path, tmp_pat
         "incident.json",
         "manifest.json",
         "timeline.csv",
-        *sorted(f"trace/{it.name}" for it in leaky.glob("*-*.jsonl")),
-        "trace/journal.jsonl",
+        *sorted(["trace/journal.jsonl", *(f"trace/{it.name}" for it in leaky.glob("*-*.jsonl"))]),
     ]
     assert not [name for name, content in written.items() if key in content]
     for path in [tmp_path / "out", *(tmp_path / "out").rglob("*")]:

@@ -121,11 +121,11 @@ def export(
         mark = Mark(_cause(found), found.number, first_ns, last_ns, now_ns, by)
         journal.exported(source, mark, digest)  # first: none may be without its entry
         partial.rename(target)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)  # nothing, once it has its name
     _sync(target.parent)
-    return Sealed(incident, len(violations), len(places) + 3, digest)
+    others = 4  # journal, timeline, incident, manifest
+    return Sealed(incident, len(violations), len(places) + others, digest)
 
 
 def check_target(source: Path, target: Path) -> None:
