@@ -127,6 +127,25 @@ def test_what_a_process_died_in_is_one_line(source: Path, tmp_path: Path) -> Non
     assert len(lines.splitlines()) == 1
 
 
+def test_a_line_with_records_of_two_incidents_stays_whole(tmp_path: Path) -> None:
+    """No agent writes one, but OTLP has them: the timeline has what was asked for alone."""
+    directory = tmp_path / "traces"
+    recorder = Recorder(directory)
+    recorder.leak()
+    recorder.leak(at=1, ws_audit__site="app.ws:Hub.shout:8")
+    (path,) = directory.glob("violations-*")
+    first, _, second, *_ = [json.loads(line) for line in path.read_bytes().splitlines()]
+    spans = [it["resourceSpans"][0]["scopeSpans"][0]["spans"] for it in (first, second)]
+    spans[0] += spans[1]
+    path.write_text(json.dumps(first) + "\n")
+    assert len(incidents(directory)) == 2
+    seal(directory, ID, tmp_path / "out")
+    assert incidents(tmp_path / "out/trace") == incidents(directory)
+    assert (tmp_path / "out/trace" / path.name).read_bytes() == path.read_bytes()
+    (row,) = csv.DictReader((tmp_path / "out/timeline.csv").read_text().splitlines())
+    assert row["site"] == "app.ws:Hub.push:42"
+
+
 def test_one_of_several_incidents_of_a_cause(tmp_path: Path) -> None:
     """Acknowledged, come back, gone for two days, come back: each alone, with its number."""
     directory = tmp_path / "traces"

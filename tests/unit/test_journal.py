@@ -79,6 +79,7 @@ def test_a_torn_line_costs_that_line_and_spoils_no_other(leaky: Path) -> None:
         ({"incident": "all"}, "corrupt"),
         ({"time": "yesterday"}, "corrupt"),
         ({"by": 7}, "corrupt"),
+        ({"action": "export", "time": None}, "corrupt"),
         ({"last_seen": None}, "corrupt"),
     ],
 )
