@@ -222,6 +222,16 @@ def test_what_could_not_be_seen_is_the_jsons_too(night: Story) -> None:
     )
 
 
+def test_where_all_was_judged_nothing_could_be_hidden(night: Story) -> None:
+    words = "more leaks could be among them"
+    assert words in tree(night).root.one("section", id="pairs").text
+    coverage = night.json["coverage"]
+    whole = night._replace(
+        json=night.json | {"coverage": coverage | {"judged": coverage["frames"]}}
+    )
+    assert words not in tree(whole).root.one("section", id="pairs").text
+
+
 def test_many_pairs_stay_usable_and_none_is_passed_over_in_silence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -191,10 +191,17 @@ def test_the_strip_below_tells_what_was_judged_and_who_was_blind() -> None:
     assert sum(it.frames for it in found.seen) == pytest.approx(20)
 
 
-def test_one_moment_makes_a_picture_too() -> None:
-    found = lanes([violation(1, person("a"), person("b"))], [], [])
+def test_one_moment_is_shown_with_what_was_judged_around_it() -> None:
+    records = [cover(0, 300, final=True)]
+    (life,) = lives(everything(records, [process(0)]))
+    moment = violation(200, person("a"), person("b"))
+    found = lanes([moment], records, blind(life, NOW))
     assert found is not None
     assert found.shown == 1
+    assert found.last_ns - found.first_ns == 60 * SECOND
+    assert found.first_ns < moment.first_ns < found.last_ns
+    assert all(it.covered and not it.blind for it in found.seen)
+    assert sum(it.frames for it in found.seen) == pytest.approx(10 * 60 / 300, rel=0.05)
 
 
 # --- proofs -----------------------------------------------------------------------------------

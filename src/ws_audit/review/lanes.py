@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 STEPS: Final = 48
 LANES: Final = 12
+SHORTEST_NS: Final = 60 * 1_000_000_000  # a moment is shown with what was before and after it
 LINKS: Final = 3  # crossings told one by one in a step; more of them are one band
 
 
@@ -90,7 +91,7 @@ class Lanes(NamedTuple):
     @property
     def step_ns(self) -> int:
         """How long one step is."""
-        return max((self.last_ns - self.first_ns) // STEPS, 1)
+        return (self.last_ns - self.first_ns) // STEPS
 
 
 def lanes(
@@ -103,7 +104,9 @@ def lanes(
     if not rows:
         return None
     first_ns = rows[0].first_ns
-    last_ns = max(first_ns + STEPS, *(row.last_ns for row in rows))
+    last_ns = max(row.last_ns for row in rows)
+    around = max(SHORTEST_NS - (last_ns - first_ns), 0) // 2
+    first_ns, last_ns = first_ns - around, last_ns + around
     people: dict[str, int] = {}
     for row in rows:
         for person in (row.owner, row.recipient):
@@ -155,13 +158,13 @@ def _seen(
     coverage: Iterable[CoverageRow], blinds: Iterable[Blind], first_ns: int, last_ns: int
 ) -> list[Seen]:
     """Spread each record evenly over its own time, and cut that into the picture's steps."""
-    width = (last_ns - first_ns) / STEPS
+    width = (last_ns - first_ns) // STEPS  # whole: a float cannot tell nanoseconds of today apart
     covered, blind = [False] * STEPS, [0] * STEPS
     frames, judged = [0.0] * STEPS, [0.0] * STEPS
 
     def over(begin_ns: int, end_ns: int) -> range:
-        low = max(int((begin_ns - first_ns) / width), 0)
-        return range(low, min(int((end_ns - first_ns) / width), STEPS - 1) + 1)
+        low = max((begin_ns - first_ns) // width, 0)
+        return range(low, min((end_ns - first_ns) // width, STEPS - 1) + 1)
 
     for row in coverage:
         if row.first_ns <= last_ns and row.last_ns >= first_ns:

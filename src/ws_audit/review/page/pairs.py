@@ -31,6 +31,7 @@ def pairs(story: Story) -> Html | None:
     if not story.pairs:
         return None
     frames = story.json["coverage"]["frames"]
+    unjudged = frames - story.json["coverage"]["judged"]
     return tag(
         "section",
         tag("h2", "Who saw whose data"),
@@ -47,10 +48,10 @@ def pairs(story: Story) -> Html | None:
             (
                 "Not judged at all",
                 join(
-                    number(frames - story.json["coverage"]["judged"], "unjudged"),
+                    number(unjudged, "unjudged"),
                     " of ",
                     counted(frames, "delivery", "deliveries"),
-                    " on record: more leaks could be among them",
+                    " on record" + (": more leaks could be among them" if unjudged else ""),
                 ),
             ),
             class_="radius",
