@@ -11,7 +11,7 @@ from tests.review import scene
 from tests.review.conftest import NOW, told
 from tests.review.scene import MINUTE, SECOND, START, person
 from ws_audit.review import keep, read, rows
-from ws_audit.review.lanes import LANES, LINKS, STEPS, lanes
+from ws_audit.review.lanes import LANES, LINKS, SHORTEST_NS, STEPS, lanes
 from ws_audit.review.lives import blind, lives, silences, steps
 from ws_audit.review.proofs import PAIRS, SENDS
 
@@ -198,10 +198,10 @@ def test_one_moment_is_shown_with_what_was_judged_around_it() -> None:
     found = lanes([moment], records, blind(life, NOW))
     assert found is not None
     assert found.shown == 1
-    assert found.last_ns - found.first_ns == 60 * SECOND
+    assert found.last_ns - found.first_ns == SHORTEST_NS
     assert found.first_ns < moment.first_ns < found.last_ns
     assert all(it.covered and not it.blind for it in found.seen)
-    assert sum(it.frames for it in found.seen) == pytest.approx(10 * 60 / 300, rel=0.05)
+    assert sum(it.frames for it in found.seen) == pytest.approx(10 * 10 / 300, rel=0.05)
 
 
 # --- proofs -----------------------------------------------------------------------------------

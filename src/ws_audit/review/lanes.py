@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 STEPS: Final = 48
 LANES: Final = 12
-SHORTEST_NS: Final = 60 * 1_000_000_000  # a moment is shown with what was before and after it
+SHORTEST_NS: Final = 10 * 1_000_000_000  # a moment is shown with what was before and after it
 LINKS: Final = 3  # crossings told one by one in a step; more of them are one band
 
 
