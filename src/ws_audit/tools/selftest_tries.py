@@ -9,9 +9,7 @@ It must never let one way stand in for another, nor show more of a URL than its 
 from __future__ import annotations
 
 import json
-import logging
 import os
-import re
 import stat
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -27,6 +25,7 @@ from ws_audit.outputs.push import Webhook
 from ws_audit.outputs.store import KEY_FILE
 
 from .selftest_check import FAILED, NOT_CONFIGURED, OK
+from .selftest_ways import Said
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -160,13 +159,11 @@ def _spans(ways: Ways, delivery: Delivery) -> Answer:
             "Of an application with a tracer provider of its own only the self-test inside the"
             " agent (selftest.interval_seconds) knows.",
         )
-    said = _Said()
-    said.listen()
+    said = ways.said
     until = time.monotonic() + PATIENCE
     while (taken := ways.synthetic.exported(delivery)) is None and time.monotonic() < until:
         time.sleep(0.01)
     ways.export.stop(0.0)
-    said.leave()
     said.reason = said.reason or ways.unexported
     return _collected(ways, "TRACES", "the span", said, taken=bool(taken))
 
@@ -177,7 +174,7 @@ def _log_events(ways: Ways, delivery: Delivery) -> Answer:
     if not events.supported():
         return Answer(NOT_CONFIGURED, "this OpenTelemetry has no event_name (1.35 has)")
     channel = events.LogEvents(ways.resource, ways.environ)
-    said = _Said()
+    said = Said()
     said.listen()
     try:
         taken = channel.send(ways.incident(delivery).as_dict(time.time_ns()))
@@ -188,7 +185,7 @@ def _log_events(ways: Ways, delivery: Delivery) -> Answer:
     return _collected(ways, "LOGS", "the log event", said, taken=taken)
 
 
-def _collected(ways: Ways, signal: str, what: str, said: _Said, *, taken: bool) -> Answer:
+def _collected(ways: Ways, signal: str, what: str, said: Said, *, taken: bool) -> Answer:
     setting, url = export.endpoint(ways.environ, signal)
     where = _machine(url)
     protocol = export.protocol(ways.environ, signal)
@@ -201,30 +198,6 @@ def _collected(ways: Ways, signal: str, what: str, said: _Said, *, taken: bool) 
         f"Check that it is up, speaks OTLP/{protocol} there, and that {setting} and"
         " OTEL_EXPORTER_OTLP_HEADERS are right.",
     )
-
-
-class _Said(logging.Handler):
-    """What OpenTelemetry logs of a failure, kept from stderr; of it a status code may be told."""
-
-    _CODE: Final = re.compile(r"StatusCode\.([A-Z_]+)|\b(?:code|status)\D{1,3}(\d{3})\b")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.reason = ""
-        self._logger = logging.getLogger("opentelemetry")
-
-    def listen(self) -> None:
-        self._logger.addHandler(self)
-        self._propagated, self._logger.propagate = self._logger.propagate, False
-
-    def leave(self) -> None:
-        self._logger.removeHandler(self)
-        self._logger.propagate = self._propagated
-
-    def emit(self, record: logging.LogRecord) -> None:
-        found = self._CODE.search(record.getMessage())
-        if found is not None:
-            self.reason = found[1] or f"HTTP {found[2]}"
 
 
 def _webhook(ways: Ways, delivery: Delivery) -> Answer:

@@ -9,9 +9,11 @@ what an earlier process has left.
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import secrets
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
@@ -37,6 +39,32 @@ if TYPE_CHECKING:
     from ws_audit.tally import Counts
 
 
+class Said(logging.Handler):
+    """What OpenTelemetry logs of a failure, kept from stderr; of it a status code may be told."""
+
+    _CODE: Final = re.compile(r"StatusCode\.([A-Z_]+)|\b(?:code|status)\D{1,3}(\d{3})\b")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reason = ""
+        self._logger = logging.getLogger("opentelemetry")
+
+    def listen(self) -> None:
+        """From now on."""
+        self._logger.addHandler(self)
+        self._propagated, self._logger.propagate = self._logger.propagate, False
+
+    def leave(self) -> None:
+        """No longer."""
+        self._logger.removeHandler(self)
+        self._logger.propagate = self._propagated
+
+    def emit(self, record: logging.LogRecord) -> None:
+        found = self._CODE.search(record.getMessage())
+        if found is not None:
+            self.reason = found[1] or f"HTTP {found[2]}"
+
+
 class Ways:
     """Store, metrics, spans and pushes, built from the settings as an audited process does."""
 
@@ -47,6 +75,10 @@ class Ways:
         self.tally = Tally()
         self.fault = ""  # why the store cannot be used
         self.unexported = ""  # an error in the exporter
+        self.said = Said()
+        # From before the leak is played, as a quick collector refuses it at once, until the end of
+        # this process: the exporter's thread may have more to say when the span is answered for.
+        self.said.listen()
         self.resource = Resource.create()
         facts = {key: str(value) for key, value in self.resource.attributes.items()}
         self.store = self._open(facts)
