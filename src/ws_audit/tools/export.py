@@ -12,19 +12,22 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from ws_audit.incidents import timestamp
-from ws_audit.review import export, report
+from ws_audit.review import export
 
-from .ack import LONGEST_NAME, configured, text, wrong
+from .actions import (
+    LONGEST_NAME,
+    configured,
+    incident_option,
+    listed,
+    source_option,
+    text,
+    wrong,
+)
 from .review import progress
 
-if TYPE_CHECKING:
-    from ws_audit.incidents import Incident
-
 _COMMAND: Final = "export"
-_LISTED: Final = 20
 
 
 def main(words: list[str]) -> int:
@@ -45,8 +48,8 @@ def main(words: list[str]) -> int:
             Path(source), options.incident, target, options.by, time.time_ns(), progress()
         )
     except export.UnknownError as unknown:
-        listed = _listed(unknown.review.incidents)
-        return wrong(_COMMAND, f"{source} has no incident {options.incident!r}\n{listed}")
+        there = listed("there are", unknown.review.incidents)
+        return wrong(_COMMAND, f"{source} has no incident {options.incident!r}\n{there}")
     except export.ExportError as error:
         return wrong(_COMMAND, f"{error}")
     except OSError as error:
@@ -72,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Exit code: 0 exported, 2 bad input or no room: then nothing is left behind.",
         allow_abbrev=False,
     )
-    parser.add_argument("incident", metavar="INCIDENT", help="its id, as the review shows it")
+    incident_option(parser)
     parser.add_argument("directory", metavar="DIR", help="empty, or not there yet")
     parser.add_argument(
         "--by",
@@ -81,19 +84,5 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="who takes it; it stands in the manifest and in the journal",
     )
-    parser.add_argument(
-        "--source",
-        metavar="DIR",
-        help="the trace directory; default: WS_AUDIT_TRACE_DIR, or trace_dir in the configuration",
-    )
+    source_option(parser)
     return parser
-
-
-def _listed(incidents: list[Incident]) -> str:
-    lines = [
-        f"  {it.id}  {it.severity}  {report.plain(it.rule)}  last {timestamp(it.last_ns)}"
-        for it in incidents[:_LISTED]
-    ]
-    if len(incidents) > _LISTED:
-        lines.append(f"  and {len(incidents) - _LISTED} more")
-    return "\n".join([f"there are: {len(incidents) or 'none'}", *lines])

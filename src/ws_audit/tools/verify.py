@@ -14,7 +14,7 @@ from typing import Final
 
 from ws_audit.review import manifest, report
 
-from .ack import wrong
+from .actions import wrong
 
 _COMMAND: Final = "verify"
 
