@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from ws_audit.model import Finding
 
-SILENCE_NS: Final = 24 * 3600 * 1_000_000_000  # after this the same cause is the next incident
 ONGOING_NS: Final = 10 * 60 * 1_000_000_000  # an incident seen within this is going on
 MAX_TRACE_IDS: Final = 100  # per incident: the first ones; every one is in the store
 PAGING: Final = (CONFIRMED, PROBABLE)  # what a client alone can raise is neither

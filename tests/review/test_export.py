@@ -19,7 +19,8 @@ from tests.review import scene
 from tests.review.conftest import NOW
 from tests.unit.recorder import SECOND, START, Recorder
 from ws_audit import journal
-from ws_audit.incidents import SILENCE_NS, Mark, incident_id
+from ws_audit.book import SILENCE_NS
+from ws_audit.incidents import Mark, incident_id
 from ws_audit.outputs.store import hash_key
 from ws_audit.review import export, manifest, read, timeline
 from ws_audit.tools import cli
