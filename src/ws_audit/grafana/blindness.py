@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .alert import BLINDNESS, PAGE, TICKET, Alert, one_of
-from .promql import lines
+from .promql import gone, had_agent, inner, lines, unwatched
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,22 +25,17 @@ def alerts(series: Selectors) -> Iterator[Alert]:
 
 
 def _missing(series: Selectors) -> Alert:
-    up, info = series("up"), series("ws_audit_build_info")
-    heartbeat = series("ws_audit_heartbeat_timestamp_seconds")
-    had_it = f"group by (job) (last_over_time({info}[1d]))"
     return Alert(
         "WsAuditAgentMissing",
         BLINDNESS,
         lines(
             f"""
             (
-              {up} == 1
-              and on (job) {had_it}
-            ) unless on (job, instance) {heartbeat}
+              {inner(unwatched(series), 14)}
+            )
             or
             (
-              {had_it}
-              unless on (job) ({up} == 1)
+              {inner(gone(series), 14)}
             )
             """
         ),
@@ -64,7 +59,7 @@ def _missing(series: Selectors) -> Alert:
         ),
         no_data="Alerting",
         pending="5m",
-        watched=had_it,
+        watched=had_agent(series),
         remark=(
             "A target without the agent in a job that has it, or no target at all. A job is"
             " forgotten a day after it last showed the agent."

@@ -10,6 +10,10 @@ It must never let a text end the string it stands in.
 from __future__ import annotations
 
 from textwrap import dedent, indent
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Regex(str):
@@ -36,6 +40,32 @@ def _matcher(label: str, value: str) -> str:
     operator = "=~" if isinstance(value, Regex) else "="
     escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'{label}{operator}"{escaped}"'
+
+
+def had_agent(series: Callable[[str], str]) -> str:
+    """The jobs in which an agent was seen within the last day."""
+    return f"group by (job) (last_over_time({series('ws_audit_build_info')}[1d]))"
+
+
+def unwatched(series: Callable[[str], str]) -> str:
+    """Targets that answer and have no agent, of jobs that had one."""
+    return lines(
+        f"""
+        {series("up")} == 1
+        and on (job) {had_agent(series)}
+        unless on (job, instance) {series("ws_audit_heartbeat_timestamp_seconds")}
+        """
+    )
+
+
+def gone(series: Callable[[str], str]) -> str:
+    """Jobs that had an agent, and in which no target answers any more."""
+    return lines(
+        f"""
+        {had_agent(series)}
+        unless on (job) ({series("up")} == 1)
+        """
+    )
 
 
 def lines(text: str) -> str:

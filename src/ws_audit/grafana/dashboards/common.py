@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Final
 
 from ws_audit.grafana.panels import ANY_IS_RED, Query, Stat, series, series_of_job
-from ws_audit.grafana.promql import Regex
+from ws_audit.grafana.promql import Regex, gone, unwatched
 
 NO_AGENT: Final = "no agent"
 
@@ -50,18 +50,9 @@ def judged_share(by: str = "", window: str = RANGE) -> str:
 # One build_info for a target, also where processes of two versions share its page.
 THE_BUILD: Final = f"topk by (job, instance) (1, {series(BUILD)})"
 
-# Targets that answer and have no agent, of jobs in which one was seen within the last day.
-UNWATCHED: Final = (
-    f"{series_of_job('up')} == 1"
-    f" and on (job) group by (job) (last_over_time({series_of_job(BUILD)}[1d]))"
-    f" unless on (job, instance) {series_of_job(HEARTBEAT)}"
-)
-
-# Jobs in which an agent was seen within the last day, and no target answers any more.
-GONE: Final = (
-    f"group by (job) (last_over_time({series_of_job(BUILD)}[1d]))"
-    f" unless on (job) ({series_of_job('up')} == 1)"
-)
+# As WsAuditAgentMissing asks it, on one line.
+UNWATCHED: Final = " ".join(unwatched(series_of_job).split())
+GONE: Final = " ".join(gone(series_of_job).split())
 
 TARGETS_WITHOUT_AGENT: Final = Stat(
     title="Targets without agent",
