@@ -96,7 +96,7 @@ class Incident:
     this process has found some of it. `events` counts what was delivered or may have been,
     `attempted` everything that was tried, `size` the bytes of what was delivered (all bytes of a
     storm's aggregate of which a part was: an upper bound). Times are Unix nanoseconds. The id is
-    the book's to give.
+    the book's to give. `findings` is what it was made of, None in a running agent.
     """
 
     __slots__ = (
@@ -105,6 +105,7 @@ class Incident:
         "ack",
         "attempted",
         "events",
+        "findings",
         "first_ns",
         "id",
         "last_ns",
@@ -141,6 +142,7 @@ class Incident:
         self.sites: set[str] = set()
         self.versions: set[str] = set()
         self.trace_ids: dict[str, None] = {}  # a set that keeps its order
+        self.findings: list[Finding] | None = [] if max_pairs is None else None
 
     @property
     def open(self) -> bool:
@@ -149,6 +151,9 @@ class Incident:
 
     def fold(self, finding: Finding) -> None:
         """Add a finding of this cause; the book holds the lock."""
+
+        if self.findings is not None:
+            self.findings.append(finding)
 
         # Events that are no delivery have no outcome to wait for: they happened.
         events = finding.count if finding.rule in EVENT_RULES else finding.delivered
@@ -212,6 +217,17 @@ class Incident:
             if len(self.trace_ids) < MAX_TRACE_IDS:
                 self.trace_ids[trace_id] = None
         self.own |= other.own
+        if self.findings is not None:
+            self.findings += other.findings or ()
+
+    def only(self, findings: list[Finding]) -> Incident:
+        """Give the same incident as if these of its findings were all."""
+        narrowed = Incident(findings[0], self._max_pairs, self._lock)
+        for finding in findings:
+            narrowed.fold(finding)
+        narrowed.id, narrowed.number = self.id, self.number
+        narrowed.ack, narrowed.own = self.ack, self.own
+        return narrowed
 
     def take_out(self, findings: list[Finding], last_ns: int) -> None:
         """Give back what belongs to the next incident; this one was seen until `last_ns`."""

@@ -129,6 +129,11 @@ class StoredSpan:
         elif self.name == schema.VIOLATION_SPAN and schema.RULE in attributes:
             self.finding = self._finding(resource, texts, str(span["traceId"]))
 
+    @property
+    def service(self) -> str:
+        """Which service it is of; "" if it does not say."""
+        return _clean(str(self.resource.get("service.name", "")))
+
     def delivered(self, count: int) -> int:
         """How many of `count` went out, or may have: a process that died cannot tell."""
         if self.told >= 0:

@@ -19,6 +19,7 @@ from ws_audit.book import Book
 from ws_audit.incidents import timestamp
 
 from . import lines
+from .selection import EVERYTHING, Selection
 
 if TYPE_CHECKING:
     import os
@@ -43,7 +44,9 @@ class Stored(NamedTuple):
 
     `findings` are in the order they were read, synthetic ones included. `coverage` has the
     sums of the review's five figures, `reasons` why those that are unattributed could not be
-    judged. `first_ns` and `last_ns` span everything read; both are 0 if that is nothing.
+    judged. `first_ns` and `last_ns` span everything read; both are 0 if that is nothing. Of a
+    narrowed review these four are of what was asked for, and so is the list of findings.
+    `services` are all that have left a record, None if that is not known.
     """
 
     findings: list[model.Finding]
@@ -52,28 +55,36 @@ class Stored(NamedTuple):
     first_ns: int
     last_ns: int
     problems: list[str]
+    services: frozenset[str] | None = None
 
 
 def read(
     directory: str | os.PathLike[str],
     progress: Progress | None = None,
     keep: Keeper | None = None,
+    asked: Selection = EVERYTHING,
 ) -> Stored:
     """Read every violation and coverage segment of a trace directory.
 
     `progress` is called with the bytes read and the bytes there are; `keep` gets everything
-    that is stored beside the findings. Raises OSError if the
+    that is stored beside the findings. Coverage is narrowed to what was `asked` for; findings are
+    not, which make up the incidents only together. Raises OSError if the
     directory itself cannot be listed; anything less is named in `problems`.
     """
-    return Reader(Path(directory), progress, keep).read()
+    return Reader(Path(directory), progress, keep, asked).read()
 
 
 class Review(NamedTuple):
-    """A trace directory and its journal, put together: incidents with the worst first."""
+    """A trace directory and its journal, put together: incidents with the worst first.
+
+    `asked` is what it was narrowed to, which left `outside` incidents out.
+    """
 
     incidents: list[Incident]
     stored: Stored
     problems: list[str]
+    asked: Selection = EVERYTHING
+    outside: int = 0
 
     @property
     def acks(self) -> dict[str, Mark]:
@@ -100,25 +111,45 @@ def examine(
     directory: str | os.PathLike[str],
     progress: Progress | None = None,
     keep: Keeper | None = None,
+    asked: Selection = EVERYTHING,
 ) -> Review:
-    """Read a trace directory and its journal.
+    """Read a trace directory and its journal, and narrow that to what was asked for.
 
     Incidents come with the worst severity first, of these the one seen last. Synthetic
-    findings are no incidents. Raises OSError as `read` does.
+    findings are no incidents. Raises OSError as `read` does, SelectionError as `assemble` does.
     """
-    stored = read(directory, progress, keep)
+    stored = read(directory, progress, keep, asked)
     # After the findings: what was acknowledged meanwhile had been found before.
-    return assemble(stored, journal.read(directory), keep)
+    return assemble(stored, journal.read(directory), keep, asked)
 
 
-def assemble(stored: Stored, said: journal.Journal, keep: Keeper | None = None) -> Review:
-    """Make incidents of what is stored and what the journal says of it."""
+def assemble(
+    stored: Stored,
+    said: journal.Journal,
+    keep: Keeper | None = None,
+    asked: Selection = EVERYTHING,
+) -> Review:
+    """Make incidents of what is stored and what the journal says of it, and narrow them.
+
+    Raises SelectionError if what was asked for is not there.
+    """
     found = (it for it in stored.findings if not it.synthetic)
-    incidents = Book(marks=said.marks).fold(found)
+    everything = Book(marks=said.marks).fold(found)
     if keep is not None:
         keep.journal(mark for mark in said.marks if mark.time_ns)
-    incidents.sort(key=lambda it: (model.SEVERITIES.index(it.severity), -it.last_ns, it.id))
-    return Review(incidents, stored, stored.problems + said.problems)
+    everything.sort(key=_rank)
+    asked = asked.settled(everything, stored.services)
+    incidents = sorted(asked.narrow(everything), key=_rank)
+    if asked != EVERYTHING:
+        left = [it for it in stored.findings if it.synthetic and asked.takes(it)]
+        left += [it for incident in incidents for it in incident.findings or ()]
+        stored = stored._replace(findings=left)
+    problems = stored.problems + said.problems
+    return Review(incidents, stored, problems, asked, len(everything) - len(incidents))
+
+
+def _rank(incident: Incident) -> tuple[int, int, str]:
+    return model.SEVERITIES.index(incident.severity), -incident.last_ns, incident.id
 
 
 def review(
@@ -126,9 +157,10 @@ def review(
     now_ns: int,
     progress: Progress | None = None,
     keep: Keeper | None = None,
+    asked: Selection = EVERYTHING,
 ) -> dict[str, Any]:
     """Give the review of a trace directory as its JSON has it, as of `now_ns`."""
-    return examine(directory, progress, keep).document(now_ns)
+    return examine(directory, progress, keep, asked).document(now_ns)
 
 
 class Writer:
@@ -146,10 +178,18 @@ class Writer:
 class Reader:
     """One pass over one directory, file by file and line by line."""
 
-    def __init__(self, directory: Path, progress: Progress | None, keep: Keeper | None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        progress: Progress | None,
+        keep: Keeper | None,
+        asked: Selection = EVERYTHING,
+    ) -> None:
         self._directory = directory
         self._progress = progress
         self._keep = keep
+        self._asked = asked
+        self._services: set[str] = set()
         self._writers: dict[tuple[str, str, str], Writer] = {}
         self._findings: list[model.Finding] = []
         self._coverage = dict.fromkeys(lines.COUNTS, 0)
@@ -172,13 +212,15 @@ class Reader:
                 self._problems.append(f"{path.name}: cannot be read: {error.strerror or error}")
         for writer in self._writers.values():
             self._account(writer)
+        first_ns, last_ns = self._asked.window(self._first_ns, self._last_ns)
         return Stored(
             self._findings,
             self._coverage,
             self._reasons,
-            self._first_ns,
-            self._last_ns,
+            first_ns,
+            last_ns,
             self._problems,
+            frozenset(self._services),
         )
 
     def _segments(self) -> list[tuple[Path, str, Writer]]:
@@ -247,18 +289,22 @@ class Reader:
         spans = lines.spans(line, self._texts)
         for span in spans:
             if not played:
-                self._first_ns = min(self._first_ns or span.start_ns, span.start_ns)
-                self._last_ns = max(self._last_ns, span.end_ns)
+                self._seen(span.service, span.start_ns, span.end_ns)
             self._span(kind, writer, span)
         if self._keep is not None and not played:
             self._keep.line(writer.began, spans, coverage=kind == "coverage")
 
+    def _seen(self, service: str, first_ns: int, last_ns: int) -> None:
+        """Something was recorded of a service between two moments."""
+        self._services.add(service)
+        if not self._asked.services or service in self._asked.services:
+            self._first_ns = min(self._first_ns or first_ns, first_ns)
+            self._last_ns = max(self._last_ns, last_ns)
+
     def _span(self, kind: str, writer: Writer, span: lines.StoredSpan) -> None:
         if span.counts is not None and kind == "coverage":
-            for key, count in span.counts.items():
-                self._coverage[key] += count
-            for reason, count in span.reasons.items():
-                self._reasons[reason] += count
+            if self._asked.covers(span.service, span.end_ns):
+                self._add(span.counts, span.reasons)
             writer.finished = span.final
         elif span.finding is not None:
             if not span.settled:
@@ -266,6 +312,12 @@ class Reader:
             self._findings.append(span.finding)
         elif span.settled and span.name == schema.VIOLATION_SPAN:
             self._settle(writer, span)
+
+    def _add(self, counts: dict[str, int], reasons: dict[str, int]) -> None:
+        for key, count in counts.items():
+            self._coverage[key] += count
+        for reason, count in reasons.items():
+            self._reasons[reason] += count
 
     def _settle(self, writer: Writer, span: lines.StoredSpan) -> None:
         """Add the outcome to a violation that was written before it was known."""

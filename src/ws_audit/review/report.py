@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
     from ws_audit.incidents import Mark
 
+    from .selection import Selection
+
 SHOWN_PAIRS: Final = 20  # per incident; all of them are in the JSON
 SHOWN_TRACES: Final = 3
 
@@ -73,17 +75,19 @@ def text(
     review: dict[str, Any],
     acks: Mapping[str, Mark] | None = None,
     reasons: Mapping[str, int] | None = None,
+    only: list[str] | None = None,
     *,
     color: bool = False,
 ) -> str:
     """Write a review (its JSON, as a dict) as text; `color` adds ANSI colours.
 
     `acks` says who has acknowledged which incident, `reasons` why how many frames could not be
-    judged.
+    judged, `only` what it is narrowed to.
     """
     incidents = review["incidents"]
     short = _shortener(incidents)
-    lines = _banner(review, color=color)
+    lines = [plain(line) for line in only or []]
+    lines += _banner(review, color=color)
     for number, incident in enumerate(incidents, 1):
         ack = (acks or {}).get(incident["id"])
         lines += ["", *_incident(number, incident, short, ack, color=color)]
@@ -94,6 +98,15 @@ def text(
         lines += ["", "What could not be read, or is missing:"]
         lines += [f"  - {plain(problem)}" for problem in review["problems"]]
     return "\n".join(lines) + "\n"
+
+
+def only(asked: Selection, outside: int) -> list[str]:
+    """Say what a review is narrowed to, so that nobody takes it for the whole; [] if it is not."""
+    told = asked.told()
+    if not told:
+        return []
+    others = f"{_count(outside, 'other incident')} left out" if outside else "no incident left out"
+    return [f"ONLY {told}: {others}"]
 
 
 def _banner(review: dict[str, Any], *, color: bool) -> list[str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from . import clickhouse, lines, read
+from .selection import EVERYTHING, Selection
 
 if TYPE_CHECKING:
     from .keep import Keeper
@@ -34,20 +35,27 @@ class Options(NamedTuple):
 
 
 def examine(
-    source: str, options: Options, progress: Progress | None = None, keep: Keeper | None = None
+    source: str,
+    options: Options,
+    progress: Progress | None = None,
+    keep: Keeper | None = None,
+    asked: Selection = EVERYTHING,
 ) -> Review:
-    """Review a trace directory or `clickhouse://HOST:PORT/DATABASE`.
+    """Review a trace directory or `clickhouse://HOST:PORT/DATABASE`, narrowed to what is `asked`.
 
     With `keep`, which gets everything that is stored, a directory is read line by line.
-    Raises OSError if a directory cannot be listed, SourceError if a database cannot be asked.
+    Raises OSError if a directory cannot be listed, SourceError if a database cannot be asked,
+    SelectionError if what is asked for is not there.
     """
     if source.partition("://")[1]:
         if keep is not None:
             raise SourceError("--html needs the trace directory: expected one")
+        if asked != EVERYTHING:
+            raise SourceError("a ClickHouse is not narrowed yet: expected a trace directory")
         return clickhouse.examine(clickhouse.address(source, *options), os.environ)
     directory = Path(source)
-    if keep is not None or not cached() or _size(directory) < _SMALL:
-        return read.examine(directory, progress, keep)
+    if keep is not None or asked != EVERYTHING or not cached() or _size(directory) < _SMALL:
+        return read.examine(directory, progress, keep, asked)
 
     import duckdb
 

@@ -17,9 +17,13 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from ws_audit import journal
+from ws_audit.incidents import timestamp
 from ws_audit.model import PROBABLE, SEVERITIES
 from ws_audit.review import keep, report, source
+from ws_audit.review import selection as selections
+from ws_audit.review.selection import Selection, SelectionError
 from ws_audit.review.source import Options, SourceError
+from ws_audit.schema import PERMITTED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,6 +68,32 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="exit 1 from this severity on; default: %(default)s",
     )
 
+    narrowed = parser.add_argument_group(
+        "what to show",
+        "Of everything. Incidents keep their ids. An option given twice asks for either.",
+    )
+    narrowed.add_argument(
+        "--since",
+        type=_since,
+        metavar="TIME",
+        help="RFC 3339, or a span before --now such as 90s, 30m, 2h or 7d",
+    )
+    narrowed.add_argument(
+        "--user",
+        action="append",
+        type=_user,
+        default=[],
+        metavar="HASH",
+        help="whose data or whose connection it was: the hash as it is shown, or its first "
+        f"{selections.SHORTEST} digits or more",
+    )
+    narrowed.add_argument("--rule", action="append", choices=list(PERMITTED), default=[])
+    narrowed.add_argument("--service", action="append", default=[], metavar="NAME")
+    narrowed.add_argument("--incident", action="append", default=[], metavar="ID")
+    narrowed.add_argument(
+        "--severity", choices=SEVERITIES, default="", help="this one and what is worse"
+    )
+
     database = parser.add_argument_group("ClickHouse")
     database.add_argument(
         "--table",
@@ -83,12 +113,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> int:
     """Write the review of `options.source` and return the exit code."""
     now_ns = time.time_ns() if options.now is None else options.now
-    asked = Options(options.table, options.cluster, options.timeout)
+    how = Options(options.table, options.cluster, options.timeout)
     begun = time.monotonic()
     try:
         keeper = keep.Keeper() if options.html else None
-        found = source.examine(options.source, asked, progress(), keeper)
-    except SourceError as error:
+        asked = selected(options, now_ns)
+        if keeper is not None and asked != Selection():
+            raise SelectionError("--html shows everything: expected no filter with it")
+        found = source.examine(options.source, how, progress(), keeper, asked)
+    except (SourceError, SelectionError) as error:
         print(f"ws-audit review: {_without_secrets(options.source)}: {error}", file=sys.stderr)
         return 2
     except (OSError, ValueError) as error:
@@ -112,8 +145,25 @@ def main(options: argparse.Namespace) -> int:
     if options.format == "json":
         _write(json.dumps(review, indent=1) + "\n")
     else:
-        _write(report.text(review, found.acks, found.stored.reasons, color=_colorful()))
+        only = report.only(found.asked, found.outside)
+        text = report.text(review, found.acks, found.stored.reasons, only, color=_colorful())
+        _write(text)
     return int(_failing(review, options.fail_on))
+
+
+def selected(options: argparse.Namespace, now_ns: int) -> Selection:
+    """What the options narrow the review to. Raises SelectionError."""
+    since_ns = selections.since(options.since, now_ns) if options.since else 0
+    if since_ns > now_ns:
+        raise SelectionError(f"--since {options.since} is after {timestamp(now_ns)}, which is now")
+    return Selection(
+        since_ns,
+        tuple(options.user),
+        tuple(options.rule),
+        tuple(options.service),
+        tuple(options.incident),
+        options.severity,
+    )
 
 
 def _page(
@@ -159,6 +209,26 @@ def _time(text: str) -> int:
         raise argparse.ArgumentTypeError(
             f"{text!r} is no time; expected RFC 3339 such as 2026-11-23T10:00:00Z"
         ) from None
+
+
+def _since(text: str) -> str:
+    """Check a time or span. Raises ArgumentTypeError, which names the text."""
+    try:
+        selections.since(text, 0)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no time; expected RFC 3339 such as 2026-11-23T10:00:00Z, or a span "
+            "such as 90s, 30m, 2h or 7d"
+        ) from None
+    return text
+
+
+def _user(text: str) -> str:
+    """Read a hash or its beginning. Raises ArgumentTypeError, which names the text."""
+    try:
+        return selections.user(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def progress() -> Callable[[int, int], None] | None:
