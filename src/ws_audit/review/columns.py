@@ -29,10 +29,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import duckdb
 import msgspec
 
-from ws_audit import journal
 from ws_audit.incidents import incident_id
 
-from . import lines, parts, queries, read
+from . import gather, lines, parts, queries, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
 
     from ws_audit.model import Finding
 
+    from .gather import Where
     from .lines import Faults
     from .read import Progress, Review, Writer
 
@@ -87,17 +87,17 @@ class _Stretch(NamedTuple):
     whole: bool
 
 
-def examine(directory: str | os.PathLike[str], progress: Progress | None = None) -> Review:
-    """Review a trace directory as `read.examine` does, with the help of the cache.
+def examine(where: Where, progress: Progress | None = None) -> Review:
+    """Review trace directories as `read.examine` does; a single one with the help of its cache.
 
-    The findings in `stored` are condensed: fewer, with the same sums. Raises OSError if the
+    The findings in `stored` are condensed: fewer, with the same sums. Raises OSError if a
     directory cannot be listed.
     """
-    columns = Columns(Path(directory), progress)
+    columns = Columns(where, progress)
     try:
         stored = columns.read()
         # After the findings: what was acknowledged meanwhile had been found before.
-        said = journal.read(directory)
+        said = gather.said(gather.directories(where))
         findings = columns.findings({mark.cause for mark in said.marks})
         return read.assemble(stored._replace(findings=findings), said)
     finally:
@@ -105,11 +105,11 @@ def examine(directory: str | os.PathLike[str], progress: Progress | None = None)
 
 
 class Columns(read.Reader):
-    """One trace directory, read into an in-memory table with the help of its cache."""
+    """Trace directories, read into an in-memory table; one alone with the help of its cache."""
 
-    def __init__(self, directory: Path, progress: Progress | None) -> None:
-        super().__init__(directory, progress, None)
-        self._cache = Cache(directory)
+    def __init__(self, where: Where, progress: Progress | None) -> None:
+        super().__init__(where, progress, None)
+        self._cache = Cache(self._directories)
         self._database = duckdb.connect()
         self._parts: dict[str, list[tuple[int, parts.Part]]] = {}
         self._waiting: dict[int, dict[str, tuple[int, int, int]]] = {}
@@ -179,7 +179,11 @@ class Columns(read.Reader):
         ranks = {number: rank for rank, number in enumerate(numbers)}
         for segment in segments.values():
             segment.parts = [(ranks[number], part) for number, part in segment.parts]
-        self._parts = {name: segment.parts for name, segment in segments.items()}
+        self._parts = {
+            self._title(path): segments[path.name].parts
+            for path, _, _ in found
+            if path.name in segments
+        }
 
         stale = any(
             name not in segments or known.parts[0][1] is not segments[name].parts[0][1]
@@ -280,12 +284,13 @@ class Columns(read.Reader):
 class Cache:
     """The file in which the columns of one trace directory are kept, and its name.
 
+    Of several together nothing is kept: what one of them deletes, it could not take from another.
     The name holds a digest of the whole file: one that is damaged is not looked at.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._places = [directory / FOLDER, _elsewhere(directory)]
+    def __init__(self, directories: tuple[Path, ...]) -> None:
+        (alone,) = directories if len(directories) == 1 else (None,)
+        self._places = [] if alone is None else [alone / FOLDER, _elsewhere(alone)]
 
     def load(self, database: DuckDBPyConnection) -> Contents:
         """Read the newest cache there is into the table `cached`."""

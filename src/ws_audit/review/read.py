@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A trace directory, read back: findings, coverage, and what could not be read.
+"""Trace directories, read back: findings, coverage, and what could not be read.
 
 Why it exists: after an incident the directory is the only witness, and it may have been
 through a full disk, a kill and a copy. Whatever can be read is read; whatever cannot is named.
@@ -11,23 +11,23 @@ silence, and never change anything in the directory.
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ws_audit import journal, model, schema
 from ws_audit.book import Book
 from ws_audit.incidents import timestamp
 
-from . import lines
+from . import gather, lines
 from .selection import EVERYTHING, Selection
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable
+    from pathlib import Path
     from typing import BinaryIO
 
     from ws_audit.incidents import Incident, Mark
 
+    from .gather import Where
     from .keep import Keeper
 
     Progress = Callable[[int, int], None]
@@ -59,19 +59,19 @@ class Stored(NamedTuple):
 
 
 def read(
-    directory: str | os.PathLike[str],
+    where: Where,
     progress: Progress | None = None,
     keep: Keeper | None = None,
     asked: Selection = EVERYTHING,
 ) -> Stored:
-    """Read every violation and coverage segment of a trace directory.
+    """Read every violation and coverage segment of a trace directory, or of several as of one.
 
     `progress` is called with the bytes read and the bytes there are; `keep` gets everything
     that is stored beside the findings. Coverage is narrowed to what was `asked` for; findings are
-    not, which make up the incidents only together. Raises OSError if the
+    not, which make up the incidents only together. Raises OSError if a
     directory itself cannot be listed; anything less is named in `problems`.
     """
-    return Reader(Path(directory), progress, keep, asked).read()
+    return Reader(where, progress, keep, asked).read()
 
 
 class Review(NamedTuple):
@@ -108,19 +108,19 @@ class Review(NamedTuple):
 
 
 def examine(
-    directory: str | os.PathLike[str],
+    where: Where,
     progress: Progress | None = None,
     keep: Keeper | None = None,
     asked: Selection = EVERYTHING,
 ) -> Review:
-    """Read a trace directory and its journal, and narrow that to what was asked for.
+    """Read trace directories and their journals, and narrow that to what was asked for.
 
     Incidents come with the worst severity first, of these the one seen last. Synthetic
     findings are no incidents. Raises OSError as `read` does, SelectionError as `assemble` does.
     """
-    stored = read(directory, progress, keep, asked)
+    stored = read(where, progress, keep, asked)
     # After the findings: what was acknowledged meanwhile had been found before.
-    return assemble(stored, journal.read(directory), keep, asked)
+    return assemble(stored, gather.said(gather.directories(where)), keep, asked)
 
 
 def assemble(
@@ -153,14 +153,14 @@ def _rank(incident: Incident) -> tuple[int, int, str]:
 
 
 def review(
-    directory: str | os.PathLike[str],
+    where: Where,
     now_ns: int,
     progress: Progress | None = None,
     keep: Keeper | None = None,
     asked: Selection = EVERYTHING,
 ) -> dict[str, Any]:
     """Give the review of a trace directory as its JSON has it, as of `now_ns`."""
-    return examine(directory, progress, keep, asked).document(now_ns)
+    return examine(where, progress, keep, asked).document(now_ns)
 
 
 class Writer:
@@ -176,16 +176,16 @@ class Writer:
 
 
 class Reader:
-    """One pass over one directory, file by file and line by line."""
+    """One pass over directories, file by file and line by line."""
 
     def __init__(
         self,
-        directory: Path,
+        where: Where,
         progress: Progress | None,
         keep: Keeper | None,
         asked: Selection = EVERYTHING,
     ) -> None:
-        self._directory = directory
+        self._directories = gather.directories(where)
         self._progress = progress
         self._keep = keep
         self._asked = asked
@@ -207,9 +207,10 @@ class Reader:
                 if path.exists() and not path.is_file():
                     raise OSError("not a regular file")  # a pipe would keep us waiting
                 with path.open("rb") as file:
-                    self._file(path.name, kind, writer, file)
+                    self._file(self._title(path), kind, writer, file)
             except OSError as error:
-                self._problems.append(f"{path.name}: cannot be read: {error.strerror or error}")
+                why = error.strerror or error
+                self._problems.append(f"{self._title(path)}: cannot be read: {why}")
         for writer in self._writers.values():
             self._account(writer)
         first_ns, last_ns = self._asked.window(self._first_ns, self._last_ns)
@@ -225,21 +226,14 @@ class Reader:
 
     def _segments(self) -> list[tuple[Path, str, Writer]]:
         """List the segments, those of one process together and in the order it wrote them."""
-        found: list[tuple[tuple[str, int, int, int, str], Path, str, Writer]] = []
+        segments: dict[tuple[str, ...], list[Path]] = {}
         foreign = []
-        for path in sorted(self._directory.iterdir()):
+        for path in self._files():
             match = lines.SEGMENT.fullmatch(path.name)
-            if match is None:
-                if path.name not in _COMPANIONS and not _STATE.fullmatch(path.name):
-                    foreign.append(path.name)
-                continue
-            kind, host, pid, start, number = match.groups()
-            writer = self._writers.setdefault((host, pid, start), Writer(host, pid, start))
-            found.append(((host, int(pid), int(start), int(number), kind), path, kind, writer))
-            try:
-                self._total += path.stat().st_size
-            except OSError:
-                pass  # it is opened next, and the problem named there
+            if match is not None:
+                segments.setdefault(match.groups(), []).append(path)
+            elif path.name not in _COMPANIONS and not _STATE.fullmatch(path.name):
+                foreign.append(self._title(path))
 
         self._problems += [
             f"{name}: no segment of ours, ignored" for name in foreign[:NAMED_FOREIGN]
@@ -248,8 +242,26 @@ class Reader:
             self._problems.append(
                 f"{len(foreign) - NAMED_FOREIGN} more files are no segments of ours, ignored"
             )
+        found: list[tuple[tuple[str, int, int, int, str], Path, str, Writer]] = []
+        for (kind, host, pid, start, number), copies in segments.items():
+            path, problems = gather.longest(copies) if len(copies) > 1 else (copies[0], [])
+            self._problems += problems
+            writer = self._writers.setdefault((host, pid, start), Writer(host, pid, start))
+            found.append(((host, int(pid), int(start), int(number), kind), path, kind, writer))
+            try:
+                self._total += path.stat().st_size
+            except OSError:
+                pass  # it is opened next, and the problem named there
         found.sort(key=lambda item: item[0])
         return [(path, kind, writer) for _, path, kind, writer in found]
+
+    def _files(self) -> list[Path]:
+        """All there is in the directories. Raises OSError."""
+        return [path for it in self._directories for path in sorted(it.iterdir())]
+
+    def _title(self, path: Path) -> str:
+        """What a file is called."""
+        return gather.title(path, self._directories)
 
     def _file(self, name: str, kind: str, writer: Writer, file: BinaryIO) -> None:
         faults: lines.Faults = {}

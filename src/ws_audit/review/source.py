@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a review is asked of: a trace directory, with or without a cache, or a ClickHouse.
+"""What a review is asked of: trace directories, with or without a cache, or a ClickHouse.
 
 Why it exists: whoever shows a review must not care where it came from.
 
@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from . import clickhouse, lines, read
+from . import clickhouse, gather, lines, read
 from .selection import EVERYTHING, Selection
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     from .keep import Keeper
     from .read import Progress, Review
 
@@ -35,36 +37,40 @@ class Options(NamedTuple):
 
 
 def examine(
-    source: str,
+    sources: Sequence[str],
     options: Options,
     progress: Progress | None = None,
     keep: Keeper | None = None,
     asked: Selection = EVERYTHING,
 ) -> Review:
-    """Review a trace directory or `clickhouse://HOST:PORT/DATABASE`, narrowed to what is `asked`.
+    """Review trace directories or `clickhouse://HOST:PORT/DATABASE`, narrowed to what is `asked`.
 
-    With `keep`, which gets everything that is stored, a directory is read line by line.
-    Raises OSError if a directory cannot be listed, SourceError if a database cannot be asked,
-    SelectionError if what is asked for is not there.
+    Several directories are reviewed as one. With `keep`, which gets everything that is stored, they
+    are read line by line. Raises OSError if a directory cannot be listed, SourceError if a
+    database cannot be asked, SelectionError if what is asked for is not there.
     """
-    if source.partition("://")[1]:
+    databases = [source for source in sources if source.partition("://")[1]]
+    if databases:
+        if len(sources) > 1:
+            raise SourceError("it cannot be one of several: expected it alone, or directories")
         if keep is not None:
             raise SourceError("--html needs the trace directory: expected one")
         if asked != EVERYTHING:
             raise SourceError("a ClickHouse is not narrowed yet: expected a trace directory")
-        return clickhouse.examine(clickhouse.address(source, *options), os.environ)
-    directory = Path(source)
-    if keep is not None or asked != EVERYTHING or not cached() or _size(directory) < _SMALL:
-        return read.examine(directory, progress, keep, asked)
+        return clickhouse.examine(clickhouse.address(databases[0], *options), os.environ)
+    directories = gather.directories(sources)
+    small = sum(map(_size, directories)) < _SMALL
+    if keep is not None or asked != EVERYTHING or not cached() or small:
+        return read.examine(directories, progress, keep, asked)
 
     import duckdb
 
     from . import columns
 
     try:
-        return columns.examine(directory, progress)
+        return columns.examine(directories, progress)
     except (duckdb.Error, MemoryError):
-        return read.examine(directory, progress)  # slower, and it needs nothing
+        return read.examine(directories, progress)  # slower, and it needs nothing
 
 
 def cached() -> bool:

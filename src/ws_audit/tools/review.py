@@ -42,10 +42,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         " review verify DIR."
     )
     parser.add_argument(
-        "source",
+        "sources",
         metavar="SOURCE",
-        help="the trace directory (WS_AUDIT_TRACE_DIR), or clickhouse://HOST:PORT/DATABASE "
-        "(CLICKHOUSE_USER, CLICKHOUSE_PASSWORD)",
+        nargs="+",
+        help="the trace directory (WS_AUDIT_TRACE_DIR), several of them (one for each host), "
+        "or clickhouse://HOST:PORT/DATABASE (CLICKHOUSE_USER, CLICKHOUSE_PASSWORD)",
     )
     parser.add_argument(
         "--format", choices=("text", "json"), default="text", help="default: %(default)s"
@@ -111,7 +112,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Write the review of `options.source` and return the exit code."""
+    """Write the review of `options.sources` and return the exit code."""
     now_ns = time.time_ns() if options.now is None else options.now
     how = Options(options.table, options.cluster, options.timeout)
     begun = time.monotonic()
@@ -120,14 +121,16 @@ def main(options: argparse.Namespace) -> int:
         asked = selected(options, now_ns)
         if keeper is not None and asked != Selection():
             raise SelectionError("--html shows everything: expected no filter with it")
-        found = source.examine(options.source, how, progress(), keeper, asked)
+        found = source.examine(options.sources, how, progress(), keeper, asked)
     except (SourceError, SelectionError) as error:
-        print(f"ws-audit review: {_without_secrets(options.source)}: {error}", file=sys.stderr)
+        named = ", ".join(map(_without_secrets, options.sources))
+        print(f"ws-audit review: {named}: {error}", file=sys.stderr)
         return 2
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
+        named = getattr(error, "filename", None) or ", ".join(options.sources)
         print(
-            f"ws-audit review: {options.source}: {why}; expected a trace directory, "
+            f"ws-audit review: {named}: {why}; expected a trace directory, "
             "as WS_AUDIT_TRACE_DIR or trace_dir names it",
             file=sys.stderr,
         )
@@ -173,7 +176,7 @@ def _page(
     from ws_audit.review import story
     from ws_audit.review.page import document
 
-    told = story.tell(review, keeper.all(), now_ns, options.source)
+    told = story.tell(review, keeper.all(), now_ns, ", ".join(options.sources))
     try:
         document.write(told, options.html)
     except OSError as error:
