@@ -100,7 +100,7 @@ def test_an_outcome_counts_when_its_violation_does(tmp_path: Path) -> None:
         recorder.leak(None, at=at)
     for number, at in ((-1, 30), (0, 31)):
         late = START + at * SECOND
-        told = {"ws_audit.outcome": "refused"}
+        told: dict[str, str | int | bool | float] = {"ws_audit.outcome": "refused"}
         recorder.store.write_violation(
             span._replace(
                 span_id=recorder.spans + number, start_ns=late, end_ns=late, attributes=told
@@ -166,7 +166,7 @@ def test_a_time_or_a_span(text: str, seconds: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "0s", "2", "-2h", "2 h", "1w", "yesterday", "²h", "1e3s"])
 def test_no_time_and_no_span(text: str) -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="is no time; expected RFC 3339"):
         selection.since(text, START)
 
 

@@ -218,11 +218,8 @@ def _since(text: str) -> str:
     """Check a time or span. Raises ArgumentTypeError, which names the text."""
     try:
         selections.since(text, 0)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no time; expected RFC 3339 such as 2026-11-23T10:00:00Z, or a span "
-            "such as 90s, 30m, 2h or 7d"
-        ) from None
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
     return text
 
 
