@@ -73,6 +73,9 @@ VIOLATION_SPAN: Final = "ws_audit.violation"
 COVERAGE_SPAN: Final = "ws_audit.coverage"
 PROCESS_SPAN: Final = "ws_audit.process"
 
+# Process span attribute: with the same one a person has the same hash.
+KEY_ID: Final = "ws_audit.hash_key.id"
+
 # Span attributes.
 RULE: Final = "security_rule.name"
 SEVERITY: Final = "ws_audit.severity"

@@ -16,6 +16,7 @@ import pytest
 from tests.real.receivers import Told, collector
 from tests.real.world import Pair, carry_out, claimed, drive, eventually, get, leaks, serve, stored
 from ws_audit import __version__
+from ws_audit.principals.identity import Hasher
 from ws_audit.tools.demo_cast import Cast
 from ws_audit.tools.demo_stage import HOST
 
@@ -116,6 +117,7 @@ def test_a_leak_arrives(tmp_path: Path, heard: Collector, protocol: str) -> None
     (process,) = ours(heard.named("ws_audit.process"))
     assert process.attributes["ws_audit.version"] == __version__
     assert process.attributes["ws_audit.mode"] == "observe"
+    assert process.attributes["ws_audit.hash_key.id"] == Hasher(service.cast.hash_key).id
 
     events = ours(heard.logs)
     assert {each.name for each in events} == {"ws_audit.isolation.violation"}

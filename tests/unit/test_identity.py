@@ -476,6 +476,12 @@ def test_any_text_has_a_hash(user: str, tenant: str | None, key: str) -> None:
     assert set(value) <= set("0123456789abcdef")
 
 
+def test_two_that_hash_alike_have_one_id_and_it_is_nobodys_hash() -> None:
+    assert Hasher("key").id == Hasher("key").id != Hasher("other").id
+    assert len(Hasher("key").id) == 8
+    assert not Hasher("key")(principal("ws-audit hash key")).startswith(Hasher("key").id)
+
+
 def test_lone_surrogates_have_one_too() -> None:
     assert len(Hasher("k\udc80")(principal("a\ud800"))) == 32
 

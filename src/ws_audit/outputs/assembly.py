@@ -68,8 +68,9 @@ class Outputs:
         resource = _resource(self._provider)
         facts = {key: str(value) for key, value in resource.attributes.items()}
         self._store = self._open_store(settings, facts)
+        self._hasher = Hasher(self._key(settings))
         self._maker = SpanMaker(
-            Hasher(self._key(settings)),
+            self._hasher,
             facts.get("service.name", "unknown_service"),
             facts.get("service.version", ""),
         )
@@ -350,6 +351,7 @@ class Outputs:
                 "ws_audit.store.neighbours": settings.store_neighbours,
                 "ws_audit.limits.payload_bytes": settings.limits_payload_bytes,
                 "opentelemetry.version": _otel_version(),
+                schema.KEY_ID: self._hasher.id,
             },
         )
         if self._store is not None:

@@ -462,6 +462,8 @@ class Hasher:
         raw = key.encode("utf-8", "surrogatepass")
         self._key = blake2b(raw).digest() if len(raw) > 64 else raw
         self._known: dict[tuple[str | None, str], str] = {}
+        # Says whether two processes hash alike, and nothing of the key; no principal's text.
+        self.id = blake2b(b"ws-audit hash key", digest_size=4, key=self._key).hexdigest()
 
     def __call__(self, who: Principal | None) -> str:
         """Keyed blake2b of [tenant, user]; "" for nobody."""

@@ -28,9 +28,9 @@ _BLOCK: Final = 1 << 20
 def directories(where: Where) -> tuple[Path, ...]:
     """The trace directories that are meant, each once."""
     several = [where] if isinstance(where, str | os.PathLike) else where
-    found: dict[Path, Path] = {}
+    found: dict[str, Path] = {}
     for path in map(Path, several):
-        found.setdefault(path.resolve(), path)
+        found.setdefault(os.path.realpath(path), path)  # takes a circle of links, too
     return tuple(found.values())
 
 

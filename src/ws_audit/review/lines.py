@@ -57,7 +57,11 @@ def fault(line: bytes, error: Exception) -> str:
     """Say what is wrong with a line that raised this."""
     if isinstance(error, ForeignError):
         return str(error)
-    return "corrupt" if line.endswith(b"\n") else "torn (killed or disk full in mid-write)"
+    if line.endswith(b"\n"):
+        return "corrupt"
+    if len(line) >= LONGEST:
+        return "longer than any line of ours"
+    return "torn (killed or disk full in mid-write)"
 
 
 def spans(line: bytes, texts: Texts) -> list[StoredSpan]:
@@ -95,6 +99,7 @@ class StoredSpan:
         "finding",
         "id",
         "json",
+        "key",
         "name",
         "out",
         "reasons",
@@ -123,9 +128,12 @@ class StoredSpan:
         self.counts: dict[str, int] | None = None
         self.reasons: dict[str, int] = {}
         self.finding: model.Finding | None = None
+        self.key = ""  # of a process's first span: which key its hashes were made with
         if self.name == schema.COVERAGE_SPAN:
             self.counts = {key: self._number(name, 0) for key, name in COUNTS.items()}
             self.reasons = {reason: self._number(name, 0) for reason, name in _REASONS.items()}
+        elif self.name == schema.PROCESS_SPAN:
+            self.key = _clean(str(attributes.get(schema.KEY_ID, "")))
         elif self.name == schema.VIOLATION_SPAN and schema.RULE in attributes:
             self.finding = self._finding(resource, texts, str(span["traceId"]))
 

@@ -21,7 +21,7 @@ from . import gather, lines
 from .selection import EVERYTHING, Selection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from pathlib import Path
     from typing import BinaryIO
 
@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 
     Progress = Callable[[int, int], None]
 
+NO_SEGMENT: Final = (
+    "no segment is here: no process has recorded anything, or it is another directory"
+)
+NAMED_KEYS: Final = 3
 NAMED_FOREIGN: Final = 10  # foreign files named one by one before they are only counted
 
 # Other files that belong in a trace directory: hash key, kill switch, what was pushed already.
@@ -77,27 +81,19 @@ def read(
 class Review(NamedTuple):
     """A trace directory and its journal, put together: incidents with the worst first.
 
-    `asked` is what it was narrowed to, and `whole` are the incidents of everything.
+    `asked` is what it was narrowed to, which left `outside` incidents out.
     """
 
     incidents: list[Incident]
     stored: Stored
     problems: list[str]
     asked: Selection = EVERYTHING
-    whole: Sequence[Incident] = ()
+    outside: int = 0
 
     @property
     def acks(self) -> dict[str, Mark]:
         """Who has acknowledged which incident, by its id."""
         return {it.id: it.ack for it in self.incidents if it.ack is not None}
-
-    @property
-    def only(self) -> str:
-        """What it is narrowed to, for whoever may take it for the whole; "" if it is that."""
-        told = self.asked.told()
-        left = len(self.whole) - len(self.incidents)
-        others = f"{left:,} other incident{'' if left == 1 else 's'} left out"
-        return told and f"{told}: {others if left else 'no incident left out'}"
 
     def document(self, now_ns: int) -> dict[str, Any]:
         """Give the review as its JSON has it, as of `now_ns`."""
@@ -153,7 +149,7 @@ def assemble(
         left += [it for incident in incidents for it in incident.findings or ()]
         stored = stored._replace(findings=left)
     problems = stored.problems + said.problems
-    return Review(incidents, stored, problems, asked, everything)
+    return Review(incidents, stored, problems, asked, len(everything) - len(incidents))
 
 
 def _rank(incident: Incident) -> tuple[int, int, str]:
@@ -181,6 +177,7 @@ class Writer:
         self.finished = False  # the last coverage line is the final one
         self.pending: dict[str, int] = {}  # span id -> index of a finding without outcome
         self.orphans = 0
+        self.key = ""  # which one its hashes were made with
 
 
 class Reader:
@@ -221,6 +218,7 @@ class Reader:
                 self._problems.append(f"{self._title(path)}: cannot be read: {why}")
         for writer in self._writers.values():
             self._account(writer)
+        self._compare_keys()
         first_ns, last_ns = self._asked.window(self._first_ns, self._last_ns)
         return Stored(
             self._findings,
@@ -250,6 +248,11 @@ class Reader:
             self._problems.append(
                 f"{len(foreign) - NAMED_FOREIGN} more files are no segments of ours, ignored"
             )
+        used = {path.parent for copies in segments.values() for path in copies}
+        for bare in (it for it in self._directories if it not in used):
+            several = len(self._directories) > 1
+            self._problems.append(f"{bare}: {NO_SEGMENT}" if several else NO_SEGMENT)
+
         found: list[tuple[tuple[str, int, int, int, str], Path, str, Writer]] = []
         for (kind, host, pid, start, number), copies in segments.items():
             path, problems = gather.longest(copies) if len(copies) > 1 else (copies[0], [])
@@ -326,6 +329,8 @@ class Reader:
             if self._asked.covers(span.service, span.end_ns):
                 self._add(span.counts, span.reasons)
             writer.finished = span.final
+        elif span.key:
+            writer.key = span.key
         elif span.finding is not None:
             if not span.settled:
                 writer.pending[span.id] = len(self._findings)
@@ -360,3 +365,21 @@ class Reader:
                 f"{writer.name}: {writer.orphans:,} violations are known by their outcome only, "
                 "their record was lost (disk full or segment deleted): not counted"
             )
+
+    def _compare_keys(self) -> None:
+        """Say that one person may have several hashes."""
+        made: dict[str, list[str]] = {}
+        for writer in self._writers.values():
+            if writer.key:
+                made.setdefault(writer.key, []).append(writer.name)
+        if len(made) < 2:
+            return
+        users = [
+            names[0] + (f" and {len(names) - 1:,} more" if len(names) > 1 else "")
+            for names in made.values()
+        ]
+        more = "; ..." if len(users) > NAMED_KEYS else ""
+        self._problems.append(
+            f"{len(users):,} hash keys were in use ({'; '.join(users[:NAMED_KEYS])}{more}): a "
+            "person has another hash with each, and counts as another one"
+        )
