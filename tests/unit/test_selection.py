@@ -7,6 +7,7 @@ and adds up what is left by hand. Folding what is left would be another review: 
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,9 +15,10 @@ import pytest
 from tests.unit.recorder import ALICE, BOB, EVE, SECOND, START, Recorder
 from ws_audit import journal
 from ws_audit.incidents import Mark, incident_id
-from ws_audit.review import selection
+from ws_audit.review import keep, lives, narrowed, selection, story
 from ws_audit.review.read import examine
 from ws_audit.review.selection import AbsentError, Selection, SelectionError
+from ws_audit.tools import cli
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -100,7 +102,7 @@ def test_an_outcome_counts_when_its_violation_does(tmp_path: Path) -> None:
         recorder.leak(None, at=at)
     for number, at in ((-1, 30), (0, 31)):
         late = START + at * SECOND
-        told = {"ws_audit.outcome": "refused"}
+        told: dict[str, str | int | bool | float] = {"ws_audit.outcome": "refused"}
         recorder.store.write_violation(
             span._replace(
                 span_id=recorder.spans + number, start_ns=late, end_ns=late, attributes=told
@@ -166,7 +168,7 @@ def test_a_time_or_a_span(text: str, seconds: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "0s", "2", "-2h", "2 h", "1w", "yesterday", "²h", "1e3s"])
 def test_no_time_and_no_span(text: str) -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="is no time; expected RFC 3339"):
         selection.since(text, START)
 
 
@@ -175,3 +177,133 @@ def test_no_user(text: str) -> None:
     with pytest.raises(ValueError, match="is no user"):
         selection.user(text)
     assert selection.user("ABCDEF") == "abcdef"
+
+
+# --- the command ------------------------------------------------------------------------------
+
+LATE = "--now=2026-11-25T10:30:00Z"
+
+
+def review(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    """Exit code, standard output and error."""
+    code = cli.main(["review", *words])
+    told = capsys.readouterr()
+    return code, told.out, told.err
+
+
+def test_the_first_line_says_what_is_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    busy(tmp_path)
+    code, out, err = review(capsys, str(tmp_path), LATE, "--since=1h", "--user", EVE[:8])
+    assert (code, err) == (1, "")
+    assert out.splitlines()[:3] == [
+        f"ONLY since 2026-11-25T09:30:00.000000000Z, user {EVE}: 2 other incidents left out",
+        "LEAK CONFIRMED, over since 2026-11-25T10:00:05.000000000Z",
+        "  2 people in 1 pair, 1 event delivered of 1 attempted, 100 bytes",
+    ]
+    assert f"[incident {FIRST}-2]" in out
+    assert "aaaaaaaa" not in out
+
+    # The exit code is about what is shown.
+    code, out, _ = review(capsys, str(tmp_path), LATE, "--rule=canary", "--since=1h")
+    assert code == 0
+    assert out.splitlines()[0].endswith("rule canary: 3 other incidents left out")
+    assert out.splitlines()[1] == "NO SUCH VIOLATION among 14 judged frames"
+    code, out, _ = review(capsys, str(tmp_path), "--since=1m", "--now=2026-12-25T00:00:00Z")
+    assert code == 0
+    assert out.splitlines()[1].startswith("NOTHING RECORDED OF THAT")
+    code, out, _ = review(capsys, str(tmp_path), LATE, "--severity=confirmed", "--service=chat")
+    assert code == 1
+    assert out.startswith("ONLY service chat, severity confirmed: 1 other incident left out\n")
+    code, out, _ = review(capsys, str(tmp_path), LATE, "--severity=hygiene")
+    assert out.startswith("ONLY severity hygiene or worse: no incident left out\n")
+
+
+def test_the_json_is_the_same_json_narrowed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    busy(tmp_path)
+    words = (str(tmp_path), LATE, "--format=json")
+    _, whole, err = review(capsys, *words)
+    assert err == ""
+    code, out, err = review(capsys, *words, "--incident", f"{FIRST}-2")
+    assert (code, err) == (
+        1,
+        f"ws-audit review: ONLY incident {FIRST}-2: 2 other incidents left out\n",
+    )
+    every = json.loads(whole)
+    assert json.loads(out) == every | {
+        "incidents": [it for it in every["incidents"] if it["id"] == f"{FIRST}-2"]
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--user", "c" * 32], f"no violation is about user {'c' * 32}"),
+        (["--user=abc"], "'abc' is no user; expected the hash that the review shows"),
+        (["--rule=canaries"], "choose from "),
+        (["--severity=bad"], "choose from "),
+        (["--service=char"], "no record of a service 'char'; there are: chat, mail"),
+        (["--incident", FIRST[:8]], f"there is no incident '{FIRST[:8]}'; there are: "),
+        (["--since=soon"], "'soon' is no time; expected RFC 3339"),
+        (["--since=2026-11-25T11:00:00Z"], "is after 2026-11-25T10:30:00"),
+    ],
+)
+def test_what_cannot_be_asked_exits_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], told: str
+) -> None:
+    busy(tmp_path)
+    code, out, err = review(capsys, str(tmp_path), LATE, *words)
+    assert (code, out) == (2, "")
+    assert told in err
+
+
+def test_the_page_is_about_who_was_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, page = tmp_path / "store", tmp_path / "page.html"
+    busy(store)
+    journal.append(store, [Mark(OTHER, 1, START, START + 9 * SECOND, START + 60 * SECOND, "Ada")])
+    words = (str(store), LATE, "--html", str(page))
+    assert review(capsys, *words)[0] == 1
+    assert "Not the whole" not in page.read_text()
+    assert ALICE in page.read_text()
+    assert "Ada" in page.read_text()
+
+    code, _, _ = review(capsys, *words, "--user", EVE, "--service=chat", "--since=100h")
+    told = page.read_text()
+    assert code == 1
+    assert told.count("Not the whole: only ") == 1
+    assert f"user {EVE}, service chat: 1 other incident left out" in told
+    for word in (ALICE, ALICE[:8], "Ada", "app:send", "mail"):
+        assert word not in told
+
+
+def test_a_gap_is_told_from_the_time_that_was_asked_for(tmp_path: Path) -> None:
+    """Not from the start of the process, whose records of then are left out."""
+    busy(tmp_path)
+    since_ns = START + 47 * HOUR * SECOND
+
+    def told(asked: Selection) -> story.Story:
+        keeper = keep.Keeper()
+        found = examine(tmp_path, None, keeper, asked)
+        rows = narrowed.rows(keeper.all(), found)
+        now_ns = START + 50 * HOUR * SECOND
+        return story.tell(found.document(now_ns), rows, now_ns, "", found.only, since_ns)
+
+    narrow = told(Selection(since_ns, services=("chat",)))
+    (life,) = narrow.lives
+    assert (life.first_ns, life.start is not None, life.frames) == (since_ns, True, 7)
+    (gap,) = narrow.blind
+    assert (gap.first_ns, gap.last_ns) == (since_ns, START + 49 * HOUR * SECOND)
+    assert sum(it.count for it in life.violations) == 2
+    # Nobody was there yet: that is no quiet time either.
+    begun = since_ns + HOUR * SECOND
+    assert lives.silences([life._replace(first_ns=begun)], since_ns) == [("chat", since_ns, begun)]
+    # A process that has left nothing since is no part of it.
+    later = Recorder(tmp_path, "chat")
+    later.cover(at=100 * HOUR, frames=1, judged=1)
+    since_ns = START + 90 * HOUR * SECOND
+    assert [it.frames for it in told(Selection(since_ns)).lives] == [1]

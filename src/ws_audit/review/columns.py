@@ -32,6 +32,7 @@ import msgspec
 from ws_audit.incidents import incident_id
 
 from . import gather, lines, parts, queries, read
+from .selection import EVERYTHING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from .gather import Where
     from .lines import Faults
     from .read import Progress, Review, Writer
+    from .selection import Selection
 
 VERSION: Final = 2  # of what the cache holds; one of another version is not looked at
 FOLDER: Final = lines.CACHE
@@ -87,19 +89,21 @@ class _Stretch(NamedTuple):
     whole: bool
 
 
-def examine(where: Where, progress: Progress | None = None) -> Review:
+def examine(
+    where: Where, progress: Progress | None = None, asked: Selection = EVERYTHING
+) -> Review:
     """Review trace directories as `read.examine` does; a single one with the help of its cache.
 
     The findings in `stored` are condensed: fewer, with the same sums. Raises OSError if a
-    directory cannot be listed.
+    directory cannot be listed, SelectionError if what is asked for is not there.
     """
-    columns = Columns(where, progress)
+    columns = Columns(where, progress, asked)
     try:
         stored = columns.read()
         # After the findings: what was acknowledged meanwhile had been found before.
         said = gather.said(gather.directories(where))
         findings = columns.findings({mark.cause for mark in said.marks})
-        return read.assemble(stored._replace(findings=findings), said)
+        return read.assemble(stored._replace(findings=findings), said, None, asked)
     finally:
         columns.close()
 
@@ -107,8 +111,8 @@ def examine(where: Where, progress: Progress | None = None) -> Review:
 class Columns(read.Reader):
     """Trace directories, read into an in-memory table; one alone with the help of its cache."""
 
-    def __init__(self, where: Where, progress: Progress | None) -> None:
-        super().__init__(where, progress, None)
+    def __init__(self, where: Where, progress: Progress | None, asked: Selection) -> None:
+        super().__init__(where, progress, None, asked)
         self._cache = Cache(self._directories)
         self._database = duckdb.connect()
         self._parts: dict[str, list[tuple[int, parts.Part]]] = {}
@@ -149,8 +153,8 @@ class Columns(read.Reader):
             return self._database.execute(query, values).fetchall()
 
         found = queries.condensed(
-            ask(queries.sums(_DUCKDB, f"NOT ({among})")),
-            ask(queries.traces(_DUCKDB, f"NOT ({among})")),
+            ask(queries.sums(_DUCKDB, f"NOT ({among})", self._asked)),
+            ask(queries.traces(_DUCKDB, f"NOT ({among})", self._asked)),
         )
         if single:
             found += [queries.finding(*row) for row in ask(queries.each(_DUCKDB, among))]
@@ -249,13 +253,14 @@ class Columns(read.Reader):
         self._name(name, faults)
 
     def _part(self, number: int, part: parts.Part, writer: Writer) -> None:
-        if part.last_ns:
-            self._first_ns = min(self._first_ns or part.first_ns, part.first_ns)
-            self._last_ns = max(self._last_ns, part.last_ns)
-        for key, count in part.coverage.items():
-            self._coverage[key] += count
-        for reason, count in part.reasons.items():
-            self._reasons[reason] += count
+        for service, (first_ns, last_ns) in part.services.items():
+            self._seen(service, first_ns, last_ns)
+        if self._asked.since_ns or self._asked.services:
+            for minute in part.minutes():
+                if self._asked.covers(minute.service, minute.last_ns):
+                    self._add(dict(zip(lines.COUNTS, minute.counts, strict=True)), minute.reasons)
+        else:
+            self._add(part.coverage, part.reasons)
         writer.wrote |= part.wrote
         if part.finished is not None:
             writer.finished = part.finished

@@ -64,8 +64,8 @@ class Step(NamedTuple):
     dropped: int
 
 
-def lives(rows: Rows) -> list[Life]:
-    """Tell the processes apart, in order of their start."""
+def lives(rows: Rows, since_ns: int = 0) -> list[Life]:
+    """Tell the processes apart, in order of their start; what was before `since_ns` is not told."""
     starts: dict[Origin, list[int]] = {}
     for process in rows.processes:
         starts.setdefault(process.origin, []).append(process.time_ns)
@@ -90,7 +90,7 @@ def lives(rows: Rows) -> list[Life]:
             continue
         draft(violation.origin, violation.first_ns).violations.append(violation)
 
-    found = [its.life(origin) for (origin, _), its in drafts.items()]
+    found = [its.life(origin, since_ns) for (origin, _), its in drafts.items()]
     return sorted(found, key=lambda life: (life.first_ns, life.origin))
 
 
@@ -102,14 +102,14 @@ class _Draft:
         self.coverage: list[CoverageRow] = []
         self.violations: list[ViolationRow] = []
 
-    def life(self, origin: Origin) -> Life:
+    def life(self, origin: Origin, since_ns: int) -> Life:
         coverage = sorted(self.coverage, key=lambda row: (row.first_ns, row.last_ns))
         begun = [self.start.time_ns] if self.start else []
         covered = max((row.last_ns for row in coverage), default=0)
         return Life(
             origin,
             self.start,
-            min(begun + [row.first_ns for row in coverage + self.violations]),
+            max(min(begun + [row.first_ns for row in coverage + self.violations]), since_ns),
             max(begun + [covered] + [row.last_ns for row in self.violations]),
             covered,
             bool(coverage) and coverage[-1].final,
@@ -139,14 +139,17 @@ def blind(life: Life, now_ns: int) -> list[Blind]:
     return found
 
 
-def silences(all_lives: Iterable[Life]) -> list[tuple[str, int, int]]:
-    """List (service, from, to) between two processes of a service: nobody audited it then."""
+def silences(all_lives: Iterable[Life], since_ns: int = 0) -> list[tuple[str, int, int]]:
+    """List (service, from, to) between two processes of a service: nobody audited it then.
+
+    Also from `since_ns` to the first one.
+    """
     spans: dict[str, list[tuple[int, int]]] = {}
     for life in all_lives:
         spans.setdefault(life.origin.service, []).append((life.first_ns, life.last_ns))
     found = []
     for service, of_service in spans.items():
-        seen = 0
+        seen = since_ns
         for first_ns, last_ns in sorted(of_service):
             if seen and first_ns - seen > TOLERANCE_NS:
                 found.append((service, seen, first_ns))

@@ -32,31 +32,46 @@ if TYPE_CHECKING:
 
 _BLOCK: Final = 4096
 _SPANS: Final = '"spans":['
+_NOTHING: Final = msgspec.Raw(b"[]")
 
 
 class Part(msgspec.Struct):
     """What a stretch of one segment says.
 
-    Lines and rows are counted within it. `open` has what waits for an outcome: by span id the row
-    and its count. `carried` are the outcomes of violations that are not in it: how many went out
-    if that was told (else -1), and whether. `finished` is None where no coverage is, `key` is which
-    one the process said that it hashes with.
+    Lines and rows are counted within it. `services` has the first and last moment that was
+    recorded of each; `coverage` and `reasons` are sums, and `recorded` what they are of. `open` has
+    what waits for an outcome: by span id the row and its count. `carried` are the outcomes of
+    violations that are not in it: how many went out if that was told (else -1), and whether.
+    `finished` is None where no coverage is; `key` is the one the process says it hashes with.
     """
 
     start: int
     end: int
     lines: int = 0
     wrote: bool = False
-    first_ns: int = 0
-    last_ns: int = 0
+    services: dict[str, tuple[int, int]] = {}
     coverage: dict[str, int] = {}
     reasons: dict[str, int] = {}
+    recorded: msgspec.Raw = _NOTHING  # seldom asked for: decoded only then
     finished: bool | None = None
     faults: dict[str, tuple[int, int]] = {}
     open: dict[str, tuple[int, int]] = {}
     carried: dict[str, tuple[int, bool]] = {}
     orphans: int = 0
     key: str = ""
+
+    def minutes(self) -> list[Minute]:
+        """The coverage records."""
+        return msgspec.json.decode(self.recorded, type=list[Minute])
+
+
+class Minute(msgspec.Struct, array_like=True):
+    """One coverage record: its service, its end, the counts in their order, and the reasons."""
+
+    service: str
+    last_ns: int
+    counts: list[int]
+    reasons: dict[str, int]
 
 
 class Row(msgspec.Struct):
@@ -116,6 +131,7 @@ def read(path: Path, kind: str, start: int, end: int, number: int) -> tuple[Part
             file.seek(start)
             reading = _Reading(kind, start, end, number)
             reading.read(file)
+        reading.part.recorded = msgspec.Raw(msgspec.json.encode(reading.minutes))
         return reading.part, msgspec.json.Encoder().encode_lines(reading.rows)
     finally:
         if collecting:
@@ -128,6 +144,7 @@ class _Reading:
     def __init__(self, kind: str, start: int, end: int, number: int) -> None:
         self.part = Part(start, end)
         self.rows: list[Row] = []
+        self.minutes: list[Minute] = []
         self._kind = kind
         self._number = number
         self._seen: set[str] = set()  # span ids of which this part knows enough
@@ -164,8 +181,11 @@ class _Reading:
             return
         for span in spans:
             if not played:
-                part.first_ns = min(part.first_ns or span.start_ns, span.start_ns)
-                part.last_ns = max(part.last_ns, span.end_ns)
+                first_ns, last_ns = part.services.get(span.service, (span.start_ns, span.end_ns))
+                part.services[span.service] = (
+                    min(first_ns, span.start_ns),
+                    max(last_ns, span.end_ns),
+                )
             self._span(span, at, len(line))
 
     def _quick(self, line: bytes) -> list[lines.StoredSpan] | None:
@@ -195,6 +215,9 @@ class _Reading:
                 part.coverage[key] = part.coverage.get(key, 0) + count
             for reason, count in span.reasons.items():
                 part.reasons[reason] = part.reasons.get(reason, 0) + count
+            reasons = {reason: count for reason, count in span.reasons.items() if count}
+            counts = list(span.counts.values())
+            self.minutes.append(Minute(span.service, span.end_ns, counts, reasons))
             part.finished = span.final
         elif span.key:
             part.key = span.key

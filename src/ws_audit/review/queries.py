@@ -18,9 +18,12 @@ from ws_audit.model import NONE, Finding
 from ws_audit.schema import EVENT_RULES
 
 from . import lines
+from .selection import EVERYTHING, user
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from .selection import Selection
 
     Answer = Iterable[Sequence[Any]]
 
@@ -51,29 +54,48 @@ def causes(dialect: Dialect) -> str:
     return f"SELECT DISTINCT service, rule, place FROM {dialect.findings} ORDER BY 1, 2, 3"
 
 
-def sums(dialect: Dialect, where: str = "1 = 1") -> str:
+def narrowed(asked: Selection) -> str:
+    """Which findings are asked for, as far as that depends on more than their cause.
+
+    A user is known to be nothing but digits. Raises ValueError otherwise.
+    """
+    conditions = [f"last_ns >= {asked.since_ns:d}"]
+    if asked.users:
+        either = [
+            f"{person} LIKE '{user(it)}%'"
+            for it in asked.users
+            for person in ("recipient", "owner")
+        ]
+        conditions.append(f"({' OR '.join(either)})")
+    return " AND ".join(conditions)
+
+
+def sums(dialect: Dialect, where: str = "1 = 1", asked: Selection = EVERYTHING) -> str:
     """All findings as few rows as give the same incidents, oldest first.
 
-    Names, first_ns, last_ns, how many, how many of them went out, bytes of what went out.
+    Names, first_ns, last_ns, how many, how many of them went out, bytes of what went out. What is
+    `asked` for is not in one row with what is not: incidents are narrowed when they are folded.
     """
+    apart = f", last_ns >= {asked.since_ns:d}" if asked.since_ns else ""
     return f"""
 SELECT {_NAMES}, begun, last, attempted, went, bytes FROM (
     SELECT {_NAMES}, island, min(first_ns) AS begun, max(last_ns) AS last,
         sum(n) AS attempted, sum(delivered) AS went,
         sum(CASE WHEN delivered > 0 OR rule IN ({_EVENTS}) THEN size ELSE 0 END) AS bytes,
         min(seq) AS first_seq
-    FROM {_found(dialect, where)} GROUP BY {_NAMES}, island
+    FROM {_found(dialect, where)} GROUP BY {_NAMES}, island{apart}
 ) AS sums ORDER BY begun, first_seq"""
 
 
-def traces(dialect: Dialect, where: str = "1 = 1") -> str:
-    """The first traces of what will be an incident, oldest first: names, first_ns, trace_id.
+def traces(dialect: Dialect, where: str = "1 = 1", asked: Selection = EVERYTHING) -> str:
+    """The first traces of what will be an incident and is asked for, oldest first.
 
-    Each stands for a finding that `sums` has counted.
+    Names, first_ns, last_ns, trace_id. Each stands for a finding that `sums` has counted.
     """
     cause = f"{_CAUSE}, island"
+    where = f"({where}) AND {narrowed(asked)}"
     return f"""
-SELECT {_NAMES}, first_ns, trace_id FROM (
+SELECT {_NAMES}, first_ns, last_ns, trace_id FROM (
     SELECT *, row_number() OVER (PARTITION BY {cause} ORDER BY first_ns, seq) AS nth
     FROM (
         SELECT *, row_number() OVER (
@@ -233,5 +255,5 @@ def finding(*columns: Any) -> Finding:
 def condensed(sums: Answer, traces: Answer) -> list[Finding]:
     """Findings of what `sums` and `traces` have answered: to fold, not to count."""
     found = [finding(*row, "") for row in sums]
-    found += [finding(*row[:-1], row[-2], 0, 0, 0, row[-1]) for row in traces]
+    found += [finding(*row[:-1], 0, 0, 0, row[-1]) for row in traces]
     return found

@@ -21,7 +21,7 @@ from . import gather, lines
 from .selection import EVERYTHING, Selection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
     from typing import BinaryIO
 
@@ -81,19 +81,27 @@ def read(
 class Review(NamedTuple):
     """A trace directory and its journal, put together: incidents with the worst first.
 
-    `asked` is what it was narrowed to, which left `outside` incidents out.
+    `asked` is what it was narrowed to, and `whole` are the incidents of everything.
     """
 
     incidents: list[Incident]
     stored: Stored
     problems: list[str]
     asked: Selection = EVERYTHING
-    outside: int = 0
+    whole: Sequence[Incident] = ()
 
     @property
     def acks(self) -> dict[str, Mark]:
         """Who has acknowledged which incident, by its id."""
         return {it.id: it.ack for it in self.incidents if it.ack is not None}
+
+    @property
+    def only(self) -> str:
+        """What it is narrowed to, for whoever may take it for the whole; "" if it is that."""
+        told = self.asked.told()
+        left = len(self.whole) - len(self.incidents)
+        others = f"{left:,} other incident{'' if left == 1 else 's'} left out"
+        return told and f"{told}: {others if left else 'no incident left out'}"
 
     def document(self, now_ns: int) -> dict[str, Any]:
         """Give the review as its JSON has it, as of `now_ns`."""
@@ -149,7 +157,7 @@ def assemble(
         left += [it for incident in incidents for it in incident.findings or ()]
         stored = stored._replace(findings=left)
     problems = stored.problems + said.problems
-    return Review(incidents, stored, problems, asked, len(everything) - len(incidents))
+    return Review(incidents, stored, problems, asked, everything)
 
 
 def _rank(incident: Incident) -> tuple[int, int, str]:

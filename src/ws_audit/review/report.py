@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
     from ws_audit.incidents import Mark
 
-    from .selection import Selection
-
 SHOWN_PAIRS: Final = 20  # per incident; all of them are in the JSON
 SHOWN_TRACES: Final = 3
 
@@ -75,7 +73,7 @@ def text(
     review: dict[str, Any],
     acks: Mapping[str, Mark] | None = None,
     reasons: Mapping[str, int] | None = None,
-    only: list[str] | None = None,
+    only: str = "",
     *,
     color: bool = False,
 ) -> str:
@@ -86,8 +84,8 @@ def text(
     """
     incidents = review["incidents"]
     short = _shortener(incidents)
-    lines = [plain(line) for line in only or []]
-    lines += _banner(review, color=color)
+    lines = [f"ONLY {plain(only)}"] if only else []
+    lines += _banner(review, only, color=color)
     for number, incident in enumerate(incidents, 1):
         ack = (acks or {}).get(incident["id"])
         lines += ["", *_incident(number, incident, short, ack, color=color)]
@@ -100,19 +98,11 @@ def text(
     return "\n".join(lines) + "\n"
 
 
-def only(asked: Selection, outside: int) -> list[str]:
-    """Say what a review is narrowed to, so that nobody takes it for the whole; [] if it is not."""
-    told = asked.told()
-    if not told:
-        return []
-    others = f"{_count(outside, 'other incident')} left out" if outside else "no incident left out"
-    return [f"ONLY {told}: {others}"]
-
-
-def _banner(review: dict[str, Any], *, color: bool) -> list[str]:
+def _banner(review: dict[str, Any], only: str, *, color: bool) -> list[str]:
     incidents = review["incidents"]
     if not incidents:
-        return [_paint(_nothing(review), "1;32" if _judged_all(review) else "1;33", color=color)]
+        calm = _judged_all(review) and not only
+        return [_paint(_nothing(review, only), "1;32" if calm else "1;33", color=color)]
 
     standing = [it for it in incidents if not it["acknowledged"]]
     if not standing:
@@ -153,20 +143,24 @@ def _headline(worst: str, chosen: list[dict[str, Any]], incidents: list[dict[str
     return told if leaks else f"{told}, NO WRONG DELIVERY SEEN"
 
 
-def _nothing(review: dict[str, Any]) -> str:
+def _nothing(review: dict[str, Any], only: str) -> str:
     """Say what it means that there is no incident, which depends on what was looked at."""
     coverage = review["coverage"]
     if review["window"]["first"] is None:
+        if only:
+            return "NOTHING RECORDED OF THAT: no such record. This says nothing about leaks."
         return (
             "NOTHING RECORDED HERE: no record of any process in this directory. "
             "This says nothing about leaks."
         )
+    such = "such " if only else ""
     if not coverage["judged"]:
+        frames = _count(coverage["frames"], "frame")
         return (
-            f"NOTHING JUDGED: no violation, but none of {_count(coverage['frames'], 'frame')} "
-            "could be judged. This says nothing about leaks."
+            f"NOTHING JUDGED: no {such}violation, but none of {frames} could be judged. "
+            "This says nothing about leaks."
         )
-    return f"NO VIOLATION among {_count(coverage['judged'], 'judged frame')}"
+    return f"NO {such.upper()}VIOLATION among {_count(coverage['judged'], 'judged frame')}"
 
 
 def _judged_all(review: dict[str, Any]) -> bool:

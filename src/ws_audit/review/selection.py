@@ -133,11 +133,17 @@ EVERYTHING: Final = Selection()
 
 
 def since(text: str, now_ns: int) -> int:
-    """Read RFC 3339, or a span before now such as 90s, 30m, 2h or 7d. Raises ValueError."""
+    """Read RFC 3339, or a span before now. Raises ValueError, which says what it is not."""
     match = _SPAN.fullmatch(text)
     if match:
         return max(now_ns - int(match[1]) * _SECONDS[match[2]] * 1_000_000_000, 0)
-    return max(journal.nanoseconds(text), 0)
+    try:
+        return max(journal.nanoseconds(text), 0)
+    except ValueError:
+        raise ValueError(
+            f"{text!r} is no time; expected RFC 3339 such as 2026-11-23T10:00:00Z, or a span "
+            "such as 90s, 30m, 2h or 7d"
+        ) from None
 
 
 def user(text: str) -> str:

@@ -60,7 +60,7 @@ def examine(
         return clickhouse.examine(clickhouse.address(databases[0], *options), os.environ)
     directories = gather.directories(sources)
     small = sum(map(_size, directories)) < _SMALL
-    if keep is not None or asked != EVERYTHING or not cached() or small:
+    if keep is not None or not cached() or small:
         return read.examine(directories, progress, keep, asked)
 
     import duckdb
@@ -68,9 +68,9 @@ def examine(
     from . import columns
 
     try:
-        return columns.examine(directories, progress)
+        return columns.examine(directories, progress, asked)
     except (duckdb.Error, MemoryError):
-        return read.examine(directories, progress)  # slower, and it needs nothing
+        return read.examine(directories, progress, None, asked)  # slower, and it needs nothing
 
 
 def cached() -> bool:

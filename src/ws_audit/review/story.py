@@ -113,9 +113,13 @@ class IncidentTold(NamedTuple):
 
 
 class Story(NamedTuple):
-    """All of it. `pairs` and the three radii are of deliveries, those of hygiene left out."""
+    """All of it. `pairs` and the three radii are of deliveries, those of hygiene left out.
+
+    `only` says what the review is narrowed to, "" if it is the whole.
+    """
 
     source: str
+    only: str
     now_ns: int
     json: dict[str, Any]
     incidents: tuple[IncidentTold, ...]
@@ -136,10 +140,20 @@ class Story(NamedTuple):
     sends_left_out: int
 
 
-def tell(review: dict[str, Any], rows: Rows, now_ns: int, source: str) -> Story:
-    """Tell a review (its JSON, as a dict) with the rows it was made from."""
+def tell(
+    review: dict[str, Any],
+    rows: Rows,
+    now_ns: int,
+    source: str,
+    only: str = "",
+    since_ns: int = 0,
+) -> Story:
+    """Tell a review (its JSON, as a dict) with the rows it was made from.
+
+    `only` is what it is narrowed to. What was before `since_ns` is not asked for.
+    """
     shares = _shares(review["incidents"], rows.violations)
-    all_lives = lives(rows)
+    all_lives = lives(rows, since_ns)
     homes = {id(row): home for home, life in enumerate(all_lives) for row in life.violations}
     sends = Sends(rows.sends)
     incidents = tuple(
@@ -157,6 +171,7 @@ def tell(review: dict[str, Any], rows: Rows, now_ns: int, source: str) -> Story:
     blinds = [it for life in all_lives for it in blind(life, now_ns)]
     return Story(
         source=source,
+        only=only,
         now_ns=now_ns,
         json=review,
         incidents=incidents,
@@ -168,7 +183,7 @@ def tell(review: dict[str, Any], rows: Rows, now_ns: int, source: str) -> Story:
         lanes=lanes((row for it in leaks for row in shares[it.number - 1]), rows.coverage, blinds),
         lives=tuple(all_lives),
         blind=tuple(sorted(blinds, key=lambda it: it.first_ns)),
-        silences=tuple(silences(all_lives)),
+        silences=tuple(silences(all_lives, since_ns)),
         reasons=tuple(sorted((it for it in reasons.items() if it[1]), key=lambda it: -it[1])),
         step_seconds=seconds,
         steps=tuple(in_steps),

@@ -28,6 +28,8 @@ from ws_audit.schema import PERMITTED
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ws_audit.review.read import Review
+
 _PATIENCE_S: Final = 2.0  # what takes longer shows its progress
 _SLOW_S: Final = 10.0  # what takes longer could do with the columns
 
@@ -119,8 +121,6 @@ def main(options: argparse.Namespace) -> int:
     try:
         keeper = keep.Keeper() if options.html else None
         asked = selected(options, now_ns)
-        if keeper is not None and asked != Selection():
-            raise SelectionError("--html shows everything: expected no filter with it")
         found = source.examine(options.sources, how, progress(), keeper, asked)
     except (SourceError, SelectionError) as error:
         named = ", ".join(map(_without_secrets, options.sources))
@@ -143,14 +143,15 @@ def main(options: argparse.Namespace) -> int:
         )
 
     review = found.document(now_ns)
-    if keeper is not None and not _page(review, keeper, now_ns, options):
+    if keeper is not None and not _page(found, review, keeper, now_ns, options):
         return 2
     if options.format == "json":
+        if found.only:  # the JSON has no room for it
+            print(f"ws-audit review: ONLY {report.plain(found.only)}", file=sys.stderr)
         _write(json.dumps(review, indent=1) + "\n")
     else:
-        only = report.only(found.asked, found.outside)
-        text = report.text(review, found.acks, found.stored.reasons, only, color=_colorful())
-        _write(text)
+        reasons = found.stored.reasons
+        _write(report.text(review, found.acks, reasons, found.only, color=_colorful()))
     return int(_failing(review, options.fail_on))
 
 
@@ -170,13 +171,19 @@ def selected(options: argparse.Namespace, now_ns: int) -> Selection:
 
 
 def _page(
-    review: dict[str, Any], keeper: keep.Keeper, now_ns: int, options: argparse.Namespace
+    found: Review,
+    review: dict[str, Any],
+    keeper: keep.Keeper,
+    now_ns: int,
+    options: argparse.Namespace,
 ) -> bool:
     """Write the page; say so and return False if that is not possible."""
-    from ws_audit.review import story
+    from ws_audit.review import narrowed, story
     from ws_audit.review.page import document
 
-    told = story.tell(review, keeper.all(), now_ns, ", ".join(options.sources))
+    rows = narrowed.rows(keeper.all(), found)
+    since_ns, where = found.asked.since_ns, ", ".join(options.sources)
+    told = story.tell(review, rows, now_ns, where, found.only, since_ns)
     try:
         document.write(told, options.html)
     except OSError as error:
@@ -218,11 +225,8 @@ def _since(text: str) -> str:
     """Check a time or span. Raises ArgumentTypeError, which names the text."""
     try:
         selections.since(text, 0)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no time; expected RFC 3339 such as 2026-11-23T10:00:00Z, or a span "
-            "such as 90s, 30m, 2h or 7d"
-        ) from None
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
     return text
 
 

@@ -191,19 +191,21 @@ def _others(incidents: tuple[IncidentTold, ...], chosen: list[IncidentTold]) -> 
 def _nothing(story: Story) -> tuple[Html, ...]:
     """Say what it means that there is no incident, which depends on what was looked at."""
     coverage = story.json["coverage"]
+    violation = "such violation" if story.only else "violation"
     if story.json["window"]["first"] is None:
-        headline, meaning = "Nothing recorded here", "No record of any process. "
+        headline = f"Nothing recorded {'of that' if story.only else 'here'}"
+        meaning = "No such record. " if story.only else "No record of any process. "
     elif not coverage["judged"]:
-        headline, meaning = "Nothing judged", "No violation, but no delivery could be judged. "
+        headline, meaning = "Nothing judged", f"No {violation}, but no delivery could be judged. "
     else:
-        headline, meaning = "No violation", ""
+        headline, meaning = f"No {violation}", ""
     return (
         tag("p", tag("strong", headline, class_="headline"), class_="lead"),
         tag(
             "p",
             meaning + "This says nothing about leaks."
             if meaning
-            else "No violation among the deliveries that were judged.",
+            else f"No {violation} among the deliveries that were judged.",
         ),
         facts(
             ("Looked at", _unseen(story)),

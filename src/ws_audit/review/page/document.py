@@ -69,6 +69,14 @@ def render(story: Story) -> str:
                 "header",
                 tag("h1", "Who saw whose data"),
                 tag("p", "Isolation review of ", code(story.source), class_="dim"),
+                tag(
+                    "p",
+                    tag("strong", "Not the whole: only "),
+                    tag("bdi", story.only),
+                    class_="only",
+                )
+                if story.only
+                else None,
             ),
             tag("nav", tag("ul", *links), aria_label="Sections"),
             tag("main", banner(story), *[section for _, _, section in sections], id="main"),
