@@ -70,6 +70,7 @@ MAX_PAIRS: Final = 200  # (manager, event), and as many (factory, product)
 CREATE_SPAN: Final = "ws_audit.create"
 SEND_SPAN: Final = "ws_audit.send"
 VIOLATION_SPAN: Final = "ws_audit.violation"
+DELIVERY_SPAN: Final = "ws_audit.delivery"  # in event segments only (store.events = "all")
 COVERAGE_SPAN: Final = "ws_audit.coverage"
 PROCESS_SPAN: Final = "ws_audit.process"
 
@@ -93,6 +94,8 @@ DELIVERY_ID: Final = "ws_audit.delivery.id"
 CONNECTION_ID: Final = "ws_audit.connection.id"
 BYTES: Final = "ws_audit.bytes"
 OUTCOME: Final = "ws_audit.outcome"
+VERDICT: Final = "ws_audit.verdict"  # on a delivery
+REASON: Final = "ws_audit.reason"  # why unattributed, or which policy excused
 COUNT: Final = "ws_audit.count"  # above 1 on a storm's aggregate: this many deliveries
 DELIVERED: Final = "ws_audit.delivered"  # on an aggregate: how many of COUNT went out
 DELIVERIES: Final = "ws_audit.deliveries"  # on a send: deliveries that joined it

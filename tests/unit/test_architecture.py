@@ -83,6 +83,7 @@ MAY: dict[str, frozenset[str]] = {
         "tally": "",
         "forks": "",
         "breaker": "",
+        "allowance": "breaker",
         "control": "",
         "faults": "",
         "intents": "behalf contents sites tables tally",
@@ -117,7 +118,7 @@ MAY: dict[str, frozenset[str]] = {
         "journal": "incidents",
         "review": "book incidents journal judge policy",
         # `review` only for what other processes wrote: it is in the store
-        "outputs": "book forks identity incidents intents journal review tally",
+        "outputs": "allowance book forks identity incidents intents journal review tally",
         "monitors": "incidents",
         # what is made for Prometheus, Alertmanager and Grafana, of names alone
         "grafana": "",

@@ -46,6 +46,7 @@ KEYS: dict[str, tuple[object, str, object]] = {
     "store.max_bytes": (1_073_741_824, "1_000_000_000", 1_000_000_000),
     "store.max_age_days": (30, "1", 1),
     "store.neighbours": (200, "0", 0),
+    "store.events": ("violations", '"all"', "all"),
     "limits.connections": (100_000, "7", 7),
     "limits.resources": (100_000, "7", 7),
     "limits.payload_bytes": (1_048_576, "7", 7),
@@ -135,6 +136,8 @@ BAD = [
     ("store.max_bytes", "true", "true", SIZE),
     ("store.max_age_days", "0", "0", "a whole number from 1 to 36500"),
     ("store.neighbours", "-1", "-1", "a whole number from 0 to 100000"),
+    ("store.events", '"everything"', "'everything'", '"violations" or "all"'),
+    ("store.events", "true", "true", '"violations" or "all"'),
     ("limits.connections", "0", "0", WHOLE),
     ("limits.connections", "true", "true", WHOLE),
     ("limits.connections", '"many"', "'many'", WHOLE),
@@ -288,11 +291,7 @@ def test_the_control_file_lies_in_the_trace_directory_unless_named(tmp_path: Pat
 def test_the_contracts_example_loads() -> None:
     settings, problems = load({"WS_AUDIT_CONFIG": str(EXAMPLE)}, "/srv")
     assert problems == [
-        unsupported(what, EXAMPLE)
-        for what in (
-            *("store.events", "limits.runs"),
-            *("inventory", "sequence"),
-        )
+        unsupported(what, EXAMPLE) for what in (*("limits.runs", "inventory", "sequence"),)
     ]
     assert settings.include == ("app.*",)
     assert settings.trace_dir == "/srv/ws-audit"

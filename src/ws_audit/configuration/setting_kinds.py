@@ -52,6 +52,11 @@ def flag(value: Any) -> bool:
     return bool(value)
 
 
+def events(value: str) -> str:
+    need(value in ("violations", "all"))
+    return value
+
+
 def whole(lowest: int, highest: int = 10**15) -> Kind:
     def check(value: int) -> int:
         # `type`, because a bool is an int to isinstance.

@@ -59,6 +59,7 @@ class Settings(NamedTuple):
     store_max_bytes: int = 1_073_741_824
     store_max_age_days: int = 30
     store_neighbours: int = 200
+    store_events: str = "violations"  # or "all": every send and delivery as well
 
     limits_connections: int = 100_000
     limits_resources: int = 100_000
@@ -183,6 +184,7 @@ _KEYS: dict[str, kinds.Kind] = {
     "store.max_bytes": kinds.whole(4096),
     "store.max_age_days": kinds.whole(1, 36_500),
     "store.neighbours": kinds.whole(0, 100_000),
+    "store.events": kinds.Kind(kinds.events, '"violations" or "all"'),
     "limits.connections": kinds.whole(1),
     "limits.resources": kinds.whole(2),  # what the server says, and what clients say
     "limits.payload_bytes": kinds.whole(1),
@@ -209,7 +211,6 @@ _KEYS: dict[str, kinds.Kind] = {
 # implements one moves its line into the table above.
 _LATER = frozenset(
     {
-        "store.events",
         "limits.runs",
         "inventory",
         "sequence",

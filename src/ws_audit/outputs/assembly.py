@@ -27,6 +27,7 @@ from ws_audit.principals.identity import Hasher
 
 from . import events, export, multiprocess
 from .coverage import Coverage
+from .deliveries import deliveries
 from .endpoint import Endpoint
 from .export import Export
 from .metrics import Metrics, NoMetrics
@@ -124,6 +125,7 @@ class Outputs:
             if self._store is not None
             else None
         )
+        self._deliveries = deliveries(runtime, self._maker, self._store)
         self._follow_parents()
         self.stale = False  # forked, and nothing has happened here yet
         self._tell_what_is_active(settings, where, otlp, environ)
@@ -136,6 +138,8 @@ class Outputs:
         outputs: list[Any] = [self.metrics, self._export]
         if self._neighbours is not None:
             outputs.append(self._neighbours)
+        if self._deliveries is not None:
+            outputs.append(self._deliveries)
         return [*outputs, self._coverage, self]
 
     def cpu_ns(self) -> dict[str, int]:
@@ -222,6 +226,7 @@ class Outputs:
                 segment_bytes=settings.store_segment_bytes,
                 max_bytes=settings.store_max_bytes,
                 max_age_days=settings.store_max_age_days,
+                events=settings.store_events == "all",
             )
         except StoreError as error:
             self.notes.append(f"no store: {error}")
@@ -309,7 +314,7 @@ class Outputs:
         elif otlp:
             spans = f"OTLP/{export.protocol(environ)}"
         store = (
-            f"store {settings.trace_dir}"
+            f"store {settings.trace_dir}{', all events' if self._deliveries is not None else ''}"
             if self._store is not None
             else "no store (a violation does not outlive this process; set WS_AUDIT_TRACE_DIR)"
         )
@@ -349,6 +354,7 @@ class Outputs:
                 "process.runtime.version": platform.python_version(),
                 "ws_audit.webhook": bool(settings.push_webhook),
                 "ws_audit.store.neighbours": settings.store_neighbours,
+                "ws_audit.store.events": settings.store_events,
                 "ws_audit.limits.payload_bytes": settings.limits_payload_bytes,
                 "opentelemetry.version": _otel_version(),
                 schema.KEY_ID: self._hasher.id,
@@ -373,6 +379,8 @@ class Outputs:
         """Whether everything recorded so far is on disk, exported and pushed."""
         deadline = time.monotonic() + seconds
         self.violations.flush()
+        if self._deliveries is not None:
+            self._deliveries.flush()
         self.metrics.collect()
         complete = True
         if self._store is not None:
@@ -389,6 +397,8 @@ class Outputs:
     def _last_lines(self) -> None:
         """The last aggregate and coverage lines; there may be more of them if it goes on."""
         self.violations.flush()
+        if self._deliveries is not None:
+            self._deliveries.flush()
         self._coverage.write(time.time_ns(), final=True)
 
     def checkpoint(self) -> None:
@@ -435,7 +445,7 @@ class Outputs:
         """After a fork; no I/O: what the child needs is begun again when something happens."""
         self.stale = True
         self._dropped = 0
-        optional = (self._store, self._neighbours, self._endpoint, self._recall)
+        optional = (self._store, self._neighbours, self._deliveries, self._endpoint, self._recall)
         for part in (
             self._maker,
             self.violations,

@@ -42,15 +42,24 @@ class Lines:
         self._tail = f"],{url}}}],{url}}}]}}\n"
 
     def line(self, span: Span) -> bytes:
-        """Encode one span, its newline included."""
+        """Encode one span as a line, its newline included."""
+        return self.whole([self.span(span)])
+
+    def whole(self, spans: list[str]) -> bytes:
+        """Put spans that are encoded already into one line."""
+        return f"{self._head}{','.join(spans)}{self._tail}".encode()
+
+    @staticmethod
+    def span(span: Span) -> str:
+        """Encode one span, without what is around it."""
         parent = f'"parentSpanId":"{span.parent_span_id:016x}",' if span.parent_span_id else ""
         status = '{"code":2}' if span.error else "{}"
         return (
-            f'{self._head}{{"traceId":"{span.trace_id:032x}","spanId":"{span.span_id:016x}",'
+            f'{{"traceId":"{span.trace_id:032x}","spanId":"{span.span_id:016x}",'
             f'{parent}"name":{_text(span.name)},"kind":1,'
             f'"startTimeUnixNano":"{span.start_ns}","endTimeUnixNano":"{span.end_ns}",'
-            f'"attributes":[{_attributes(span.attributes)}],"status":{status}}}{self._tail}'
-        ).encode()
+            f'"attributes":[{_attributes(span.attributes)}],"status":{status}}}'
+        )
 
 
 def _attributes(values: Values) -> str:

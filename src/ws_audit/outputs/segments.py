@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 
 VIOLATIONS: Final = "violations"
 COVERAGE: Final = "coverage"
+EVENTS: Final = "events"  # every send and delivery, if asked for: the first to go
 
 CACHE: Final = "review.cache"  # a folder beside the segments: what a review keeps of them
+LOADED: Final = "@"  # in it, behind the name of the segment whose events a file has
 
 QUIET_SECONDS: Final = 3600.0  # coverage grows every minute: who is silent this long is dead
 
-_NAME: Final = re.compile(rf"({VIOLATIONS}|{COVERAGE})-(.+-[0-9]+-[0-9]+)-([0-9]+)\.jsonl")
+_NAME: Final = re.compile(rf"({VIOLATIONS}|{COVERAGE}|{EVENTS})-(.+-[0-9]+-[0-9]+)-([0-9]+)\.jsonl")
 _FLAGS: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _flush: Final = getattr(os, "fdatasync", os.fsync)  # macOS has no fdatasync
 
@@ -139,10 +141,19 @@ def list_segments(directory: Path) -> list[Closed]:
     return found
 
 
-def forget_columns(directory: Path) -> None:
-    """Remove what reviews have kept to be quicker the next time. Raises OSError."""
+def forget_columns(directory: Path, segments: list[Closed]) -> None:
+    """Remove what reviews have kept of these segments. Raises OSError.
+
+    Of events they keep each segment by itself, of everything else all in one file.
+    """
     folder = directory / CACHE
-    if folder.is_dir() and not folder.is_symlink():
+    if not folder.is_dir() or folder.is_symlink():
+        return
+    gone = {segment.name for segment in segments}
+    for path in folder.glob(f"{EVENTS}-*.parquet"):
+        if f"{path.name.partition(LOADED)[0]}.jsonl" in gone:
+            path.unlink(missing_ok=True)
+    if any(segment.kind != EVENTS for segment in segments):
         for path in folder.glob("columns-*.parquet"):
             path.unlink(missing_ok=True)
 
@@ -151,6 +162,8 @@ def expendable(
     segments: list[Closed], ours: set[str], now: float, max_bytes: int, max_age: float
 ) -> list[Closed]:
     """Choose what to delete, oldest first: past the age, then until the size is met.
+
+    For the size, every event goes before the first violation does.
 
     `ours` are the names this process is writing: never chosen. The newest segments of another
     process are chosen for size only once it is dead, which its coverage tells by no longer
@@ -164,16 +177,15 @@ def expendable(
         newest[stream] = max(segment.number, newest.get(stream, 0))
         heard[segment.writer] = max(segment.changed, heard.get(segment.writer, 0.0))
 
-    chosen = []
-    total = sum(segment.size for segment in segments)
-    for segment in sorted(segments, key=lambda segment: segment.changed):
-        if segment.name in ours:
-            continue
+    theirs = [segment for segment in segments if segment.name not in ours]
+    chosen = [segment for segment in theirs if now - segment.changed > max_age]
+    total = sum(segment.size for segment in segments) - sum(segment.size for segment in chosen)
+    for segment in sorted(theirs, key=lambda segment: (segment.kind != EVENTS, segment.changed)):
         writing = (
             segment.number == newest[segment.kind, segment.writer]
             and now - heard[segment.writer] < QUIET_SECONDS
         )
-        if now - segment.changed > max_age or (total > max_bytes and not writing):
+        if total > max_bytes and not writing and now - segment.changed <= max_age:
             chosen.append(segment)
             total -= segment.size
     return chosen

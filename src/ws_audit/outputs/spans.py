@@ -26,10 +26,15 @@ class SpanMaker:
     """Builds spans and findings for one process: its hash key, and a prefix for its ids."""
 
     def __init__(self, hasher: Hasher, service: str, version: str) -> None:
-        self._hash = hasher
+        self.hash = self._hash = hasher
         self._process = secrets.token_hex(4)
         self._service = service
         self._version = version
+
+    @property
+    def prefix(self) -> str:
+        """What the ids of this process begin with."""
+        return self._process
 
     def forget(self) -> None:
         """After a fork: ids go on counting there and here, so the prefix must differ."""

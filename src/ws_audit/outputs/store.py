@@ -16,12 +16,14 @@ import os
 import re
 import time
 from _thread import RLock  # threading itself must not be imported this early
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ws_audit.outputs.lines import Lines
 from ws_audit.outputs.segments import (
     COVERAGE,
+    EVENTS,
     VIOLATIONS,
     Segment,
     create,
@@ -37,6 +39,11 @@ KEY_FILE: Final = "hash.key"
 _LOOK_BACK: Final = 65_536  # bytes, when something written a moment ago is looked for
 SWEEP_SECONDS: Final = 60.0  # between two looks at the whole directory, rotations apart
 
+# Events leave this much of a disk to the violations: so many bytes, or this part of a small one.
+_RESERVE: Final = 64 << 20
+_RESERVED_PART: Final = 8
+_EVENTS_PART: Final = 16  # of `max_bytes` a segment of events has at most one in so many
+
 
 class StoreError(Exception):
     """A trace directory that cannot be used; the text names it, what is wrong and the fix."""
@@ -48,7 +55,9 @@ class Store:
     `resource` is what every line says of its source (`service.name`, `service.version`,
     `host.name`); `process.pid` is added and stays right after a fork. A segment is left for
     the next one past `segment_bytes`; whole segments are deleted, oldest first, once they are
-    older than `max_age_days` or the directory holds more than `max_bytes`.
+    older than `max_age_days` or the directory holds more than `max_bytes`. With `events` there
+    are segments of every send and delivery, too: the first to go, and not written where the disk
+    has little room left.
 
     `dropped` counts the lines that could not be written (from 0 again in a fork's child) and
     `last_error` says why the last of them was not, or is empty.
@@ -64,6 +73,7 @@ class Store:
         segment_bytes: int = 16_777_216,
         max_bytes: int = 1_073_741_824,
         max_age_days: float = 30,
+        events: bool = False,
     ) -> None:
         self.directory = _prepare(directory)
         self.dropped = 0
@@ -72,6 +82,8 @@ class Store:
         self._segment_bytes = segment_bytes
         self._max_bytes = max_bytes
         self._max_age = max_age_days * 86_400
+        self._kinds = (VIOLATIONS, COVERAGE, EVENTS) if events else (VIOLATIONS, COVERAGE)
+        self._room = True  # for events
         self._segments: dict[str, Segment] = {}
         self._next_sweep = 0.0
         self._pid = 0
@@ -94,6 +106,28 @@ class Store:
     def write_coverage(self, span: Span) -> bool:
         """Append one line to the coverage; the same in every other respect."""
         return self._write(COVERAGE, span)
+
+    def write_events(self, spans: list[str]) -> bool:
+        """Append spans, encoded as `Lines.span` does, to the events: one line.
+
+        Not for the call path, but a violation that is written meanwhile waits for none of it.
+        False: they are lost, and counted as one line; without `room` nothing was tried.
+        """
+        try:
+            pid = os.getpid()
+            if self._pid != pid:
+                self._begin(pid)
+            if not self._room:
+                return False
+            line = self._lines.whole(spans)
+            with self._events_lock:
+                self._current(EVENTS).append(line)
+            return True
+        except Exception as error:
+            with self._lock:
+                self.dropped += 1
+            self._remember(error)
+            return False
 
     def holds(self, text: str) -> int:
         """How often a text stands in the violations written last, as others would read them.
@@ -122,11 +156,17 @@ class Store:
 
         complete = True
         with self._syncing:
-            for kind in (VIOLATIONS, COVERAGE):
+            for kind in self._kinds:
                 try:
                     self._turn_over(kind)
                 except Exception as error:
                     complete = False
+                    self._remember(error)
+
+            if EVENTS in self._kinds:
+                try:
+                    self._room = self._has_room()
+                except OSError as error:
                     self._remember(error)
 
             now = time.monotonic()
@@ -145,7 +185,7 @@ class Store:
             self._begin(pid)
 
         with self._syncing:
-            with self._lock:
+            with self._events_lock, self._lock:
                 segments = list(self._segments.values())
                 self._segments.clear()
             for segment in segments:
@@ -171,9 +211,10 @@ class Store:
             # Re-entrant, because the collector may run application code (a `__del__` that
             # sends) at any allocation, also while a lock is held.
             self._lock = RLock()
+            self._events_lock = RLock()  # before `_lock`, where both are held
             self._syncing = RLock()
             self._segments = {}
-            self._opened = 0
+            self._numbers = count(1)
             self._next_sweep = 0.0
             self.dropped = 0
 
@@ -200,8 +241,18 @@ class Store:
             self._remember(error)
             return False
 
+    @property
+    def room(self) -> bool:
+        """Whether events are written, as far as the disk's room goes."""
+        return self._room
+
+    def _has_room(self) -> bool:
+        status = os.statvfs(self.directory)
+        reserve = min(_RESERVE, status.f_blocks * status.f_frsize // _RESERVED_PART)
+        return status.f_bavail * status.f_frsize >= reserve
+
     def _current(self, kind: str) -> Segment:
-        """Return the segment to write into, a new one if need be. The lock is held."""
+        """Return the segment to write into, a new one if need be. The kind's lock is held."""
         segment = self._segments.get(kind)
         if segment is not None and segment.usable():
             return segment
@@ -211,8 +262,7 @@ class Store:
         return self._segments[kind]
 
     def _open(self, kind: str) -> Segment:
-        self._opened += 1
-        path = self.directory / f"{kind}-{self._writer}-{self._opened}.jsonl"
+        path = self.directory / f"{kind}-{self._writer}-{next(self._numbers)}.jsonl"
         try:
             return Segment(path)
         except FileNotFoundError:
@@ -221,9 +271,12 @@ class Store:
             return Segment(path)
 
     def _turn_over(self, kind: str) -> None:
-        with self._lock:
+        most = self._segment_bytes
+        if kind == EVENTS:
+            most = min(most, self._max_bytes // _EVENTS_PART)
+        with self._events_lock if kind == EVENTS else self._lock:
             segment = self._current(kind)
-            full = segment.size >= self._segment_bytes or segment.at_limit
+            full = segment.size >= most or segment.at_limit
             if full and segment.size:
                 self._segments[kind] = self._open(kind)
                 self._next_sweep = 0.0
@@ -238,13 +291,13 @@ class Store:
 
     def _sweep(self) -> None:
         with self._lock:
-            ours = {segment.path.name for segment in self._segments.values()}
+            ours = {segment.path.name for segment in list(self._segments.values())}
         segments = list_segments(self.directory)
         chosen = expendable(segments, ours, time.time(), self._max_bytes, self._max_age)
         if chosen:
             # What a review has kept of them must not outlive them; the next one makes it anew.
             try:
-                forget_columns(self.directory)
+                forget_columns(self.directory, chosen)
             except OSError as error:
                 self._remember(error)
         for old in chosen:

@@ -30,6 +30,9 @@ PLAYED: Final = f'{{"key":"{schema.SYNTHETIC}","value":{{"boolValue":true}}}}'.e
 # kind, host, pid, start, number
 SEGMENT: Final = re.compile(r"(violations|coverage)-(.+)-([0-9]+)-([0-9]+)-([0-9]+)\.jsonl")
 
+# Every send and delivery, where the agent was asked for them: what a review does not need.
+EVENTS: Final = re.compile(r"events-(.+)-([0-9]+)-([0-9]+)-([0-9]+)\.jsonl")
+
 # The review's coverage figures and the attributes they are summed from.
 COUNTS: Final = {
     "frames": schema.FRAMES,

@@ -39,7 +39,9 @@ NAMED_KEYS: Final = 3
 NAMED_FOREIGN: Final = 10  # foreign files named one by one before they are only counted
 
 # Other files that belong in a trace directory: hash key, kill switch, what was pushed already.
-_STATE: Final = re.compile(r"state-.+-[0-9]+\.json(\.new)?")  # what doctor reads
+_OTHERS: Final = re.compile(
+    rf"state-.+-[0-9]+\.json(\.new)?|{lines.EVENTS.pattern}"  # what doctor reads, and `events`
+)
 _COMPANIONS: Final = ("hash.key", "control", "pushed.jsonl", journal.FILE, lines.CACHE)
 
 
@@ -246,7 +248,7 @@ class Reader:
             match = lines.SEGMENT.fullmatch(path.name)
             if match is not None:
                 segments.setdefault(match.groups(), []).append(path)
-            elif path.name not in _COMPANIONS and not _STATE.fullmatch(path.name):
+            elif path.name not in _COMPANIONS and not _OTHERS.fullmatch(path.name):
                 foreign.append(self._title(path))
 
         self._problems += [
