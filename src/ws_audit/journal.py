@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The journal of a trace directory: what people did about incidents, and which numbers they had.
 
-Why it exists: segments are deleted by age and processes end, but who acknowledged what, and who
-took evidence away, must stay, and an incident must keep its number when the evidence of earlier
-ones is gone.
+Why it exists: segments are deleted by age and processes end, but who acknowledged what, who took
+evidence away and who asked for a person by name must stay, and an incident must keep its number
+when the evidence of earlier ones is gone.
 
 It must never be rewritten or shortened (lines are only appended), and never cost a reader more
 than the line that is wrong.
@@ -31,8 +31,10 @@ VERSION: Final = 1
 ACK: Final = "ack"  # somebody has acknowledged it: the next of its cause is another incident
 OPENED: Final = "opened"  # it began after a silence; written by the agent, to keep its number
 EXPORT: Final = "export"  # somebody has taken a copy of its evidence; changes nothing about it
+WHO: Final = "who"  # somebody has asked what is on record of a person whom they know by name
 
 _ID: Final = re.compile(r"([0-9a-f]{12})(?:-([1-9][0-9]{0,8}))?")
+_OF_NONE: Final = (WHO,)  # what is about no incident
 _CAUSE: Final = 12  # digits of an id that name its cause
 _TIME: Final = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:([Zz])|([+-])(\d\d):(\d\d))",
@@ -90,6 +92,13 @@ def append(directory: str | os.PathLike[str], marks: Iterable[Mark]) -> None:
 def exported(directory: str | os.PathLike[str], mark: Mark, digest: str) -> None:
     """Write that `mark.by` took a copy of the evidence at `mark.time_ns`. Raises OSError."""
     _append(directory, [{**_entry(mark), "action": EXPORT, "digest": digest}])
+
+
+def asked(
+    directory: str | os.PathLike[str], hashes: Iterable[str], by: str, note: str, time_ns: int
+) -> None:
+    """Write that somebody looked a person up, who is kept as hashes only. Raises OSError."""
+    _append(directory, [{**_deed(WHO, by, note, time_ns), "hashes": list(hashes)}])
 
 
 def check(directory: str | os.PathLike[str]) -> None:
@@ -175,6 +184,8 @@ def _cause(line: bytes) -> str | None:
     try:
         entry = json.loads(line)
         _mark(entry)
+        if entry["action"] in _OF_NONE:
+            return None
     except (_ForeignError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
     return str(entry["incident"])[:_CAUSE]
@@ -185,6 +196,8 @@ def _mark(entry: dict[str, Any]) -> Mark | None:
         version = repr(str(entry["version"])[:40])
         raise _ForeignError(f"journal version {version}, this one reads version {VERSION}")
     action = entry["action"]
+    if action in _OF_NONE:
+        return None
     if action not in (ACK, OPENED, EXPORT):
         raise _ForeignError(f"action {str(action)[:40]!r} is not known here")
     match = _ID.fullmatch(entry["incident"])
@@ -214,6 +227,12 @@ def _entry(mark: Mark) -> dict[str, Any]:
         "by": mark.by,
         "note": mark.note,
     }
+
+
+def _deed(action: str, by: str, note: str, time_ns: int) -> dict[str, Any]:
+    """An entry that is about no incident."""
+    time_text = timestamp(time_ns)
+    return {"version": VERSION, "time": time_text, "action": action, "by": by, "note": note}
 
 
 def _give(descriptor: int, directory: str | os.PathLike[str]) -> None:

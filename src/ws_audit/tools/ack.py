@@ -19,6 +19,7 @@ from ws_audit.review import read, report
 
 from .actions import (
     LONGEST_NAME,
+    LONGEST_NOTE,
     configured,
     incident_option,
     listed,
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from ws_audit.incidents import Incident
 
 _COMMAND: Final = "ack"
-_LONGEST_NOTE: Final = 4_000
 
 
 def main(words: list[str]) -> int:
@@ -89,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--note",
         required=True,
-        type=text(_LONGEST_NOTE),
+        type=text(LONGEST_NOTE),
         metavar="TEXT",
         help="what was found and done; it is shown in every review",
     )

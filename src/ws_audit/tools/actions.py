@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the actions beside `ws-audit review` (ack, export, verify) share.
+"""What the actions beside `ws-audit review` (ack, export, verify, who) share.
 
 Why it exists: they name an incident, its trace directory and a person in the same way, and say in
 the same way what is wrong with one of them.
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ws_audit.incidents import Incident
 
 LONGEST_NAME: Final = 200
+LONGEST_NOTE: Final = 4_000
 _LISTED: Final = 20
 
 
@@ -38,6 +39,17 @@ def source_option(parser: argparse.ArgumentParser) -> None:
         "--source",
         metavar="DIR",
         help="the trace directory; default: WS_AUDIT_TRACE_DIR, or trace_dir in the configuration",
+    )
+
+
+def sources_option(parser: argparse.ArgumentParser) -> None:
+    """Declare --source for an action that takes several; without it, `configured` tells."""
+    parser.add_argument(
+        "--source",
+        action="append",
+        metavar="DIR",
+        help="a trace directory, again for each further one; default: WS_AUDIT_TRACE_DIR, or "
+        "trace_dir in the configuration",
     )
 
 
