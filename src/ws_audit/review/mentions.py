@@ -35,7 +35,7 @@ def of(hashes: Collection[str], incidents: Iterable[Incident]) -> dict[str, dict
 
 
 def keys(directories: Iterable[Path]) -> Counter[str]:
-    """With which hash keys how many processes on record began: their check values.
+    """With which hash keys how many processes on record began: the ids of the keys.
 
     "" is for those that have not told.
     """
