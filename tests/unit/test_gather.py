@@ -116,13 +116,13 @@ def test_what_is_no_copy_is_named_with_its_directory(
 
 def test_the_journal_of_each_counts_once(hosts: tuple[Path, Path]) -> None:
     ack = Mark(ID, 1, START, START + 3 * SECOND, START + 3 * SECOND, "ada", "seen")
-    for directory in hosts:
+    for directory in reversed(hosts):
         journal.append(directory, [ack])
-    found = both(*hosts)
-    assert [(it["id"], it["acknowledged"]) for it in found["incidents"]] == [
-        (f"{ID}-2", False),
-        (ID, True),
-    ]
+        found = both(*hosts)
+        assert [(it["id"], it["acknowledged"]) for it in found["incidents"]] == [
+            (f"{ID}-2", False),
+            (ID, True),
+        ]
 
 
 def test_the_command_takes_several(
