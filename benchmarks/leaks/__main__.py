@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from . import results, tables
+from . import incidents, results, tables
 from .case import Application, Benign, Defect, applications
 from .learned import proposals
 from .report import Entry, Outcome, document, entry, text
@@ -29,6 +29,8 @@ Case = tuple[Application, "Defect | Benign", str]
 # More than a mode: all that are measured, or what is printed from the results.
 WORDS: Final = {
     "ablation": "every mode but verify, one after the other; goes on where it was interrupted",
+    "incidents": "the defects once more, for the review's incidents: one row for each in"
+    " docs/accuracy.md; goes on where it was interrupted",
     "docs": "no run: the figures in docs/accuracy.md and README.md are written from the results",
 }
 
@@ -67,10 +69,10 @@ def main() -> int:
         apps = applications(options.apps)
     except ValueError as error:
         parser.error(str(error))
-    if options.mode == "ablation":
+    if options.mode in ("ablation", "incidents"):
         if options.out == results.RESULTS and (options.apps or options.only):
             parser.error("a part of the cases is nothing to publish: give it an --out of its own")
-        return _ablation(apps, options)
+        return _ablation(apps, options) if options.mode == "ablation" else _incidents(apps, options)
     facts = results.facts(options.mode, _missing(apps))
     cases = _chosen(apps, options, held=options.held_back or options.mode == "verify")
     whole = document(_play_all(cases, options.mode, options), facts)
@@ -93,6 +95,21 @@ def _ablation(apps: list[Application], options: argparse.Namespace) -> int:
             if one["broken"]:
                 print(f"BROKEN {one['name']}: {one['broken']}", file=sys.stderr)
     print(tables.table(tables.measured(options.out)))
+    return int(broken > 0)
+
+
+def _incidents(apps: list[Application], options: argparse.Namespace) -> int:
+    broken = 0
+    for mode in incidents.MODES:
+        facts = results.facts(mode, _missing(apps))
+        name = f"{incidents.FILES}{mode}"
+        journal = results.Journal(options.out, facts, fresh=options.fresh, name=name)
+        # Not those held back: they were run once.
+        cases = [one for one in _chosen(apps, options, held=False) if one[2] == "DEFECTS"]
+        print(f"{mode} ...", file=sys.stderr, flush=True)
+        broken += journal.finish(_play_all(cases, mode, options, journal))["summary"]["broken"]
+    measured = incidents.measured(options.out)
+    print(incidents.summary(measured), incidents.table(measured), sep="\n\n")
     return int(broken > 0)
 
 
@@ -184,7 +201,7 @@ def _play(mode: str, learned: dict[str, str], one: Case) -> Outcome:
                 raise BrokenError(f"the application leaks without the defect: {dict(pairs)}")
     except Exception as error:
         return Outcome(app.name, case, kind, None, f"{type(error).__name__}: {error}")
-    return Outcome(app.name, case, kind, result)
+    return Outcome(app.name, case, kind, result, seen=incidents.compared(played))
 
 
 def _verify(case: Defect | Benign, *, leaked: bool) -> None:

@@ -9,7 +9,7 @@ the JSON, so that a figure can be traced to the file it was published from.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from .case import CARRIES, CATEGORIES, Benign, Defect
@@ -34,6 +34,7 @@ class Outcome:
     kind: str  # the list the case is in
     score: Score | None
     broken: str = ""
+    seen: Entry = field(default_factory=dict)  # its incidents, see incidents.py
 
 
 def entry(one: Outcome) -> Entry:
@@ -45,7 +46,7 @@ def entry(one: Outcome) -> Entry:
         "class": getattr(one.case, "category", None) or getattr(one.case, "kind", ""),
         "carries": getattr(one.case, "carries", None),
         "broken": one.broken,
-        **({} if one.score is None else _figures(one.score)),
+        **({} if one.score is None else {**_figures(one.score), "review": one.seen}),
     }
 
 

@@ -65,11 +65,14 @@ def read(path: Path) -> dict[str, Any]:
 class Journal:
     """The cases of one mode that have been played, kept while the others are."""
 
-    def __init__(self, folder: Path, about: dict[str, Any], *, fresh: bool = False) -> None:
+    def __init__(
+        self, folder: Path, about: dict[str, Any], *, fresh: bool = False, name: str = ""
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.about = about
-        self.result = folder / f"{about['mode']}.json"
-        self._partial = folder / f"{about['mode']}.partial.jsonl"
+        name = name or about["mode"]
+        self.result = folder / f"{name}.json"
+        self._partial = folder / f"{name}.partial.jsonl"
         self._lock = threading.Lock()
         self._kept: dict[tuple[str, str], Entry] = {}
         if fresh:

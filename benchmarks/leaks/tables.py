@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from benchmarks.public import report
 
-from . import results
+from . import incidents, results
 from .report import FOUND, PAGES, Entry, benign, defects, misdated, worst
 from .world import ROOT
 
@@ -173,6 +173,18 @@ def _alarms(documents: Documents) -> str:
     return "\n".join(lines) or "Nothing that pages."
 
 
+def _incidents(_: Documents) -> str:
+    return incidents.summary(incidents.measured(results.RESULTS))
+
+
+def _each(_: Documents) -> str:
+    return incidents.table(incidents.measured(results.RESULTS))
+
+
+def _several(_: Documents) -> str:
+    return incidents.several(incidents.measured(results.RESULTS))
+
+
 def _public(_: Documents) -> str:
     """The applications from PyPI, of another measurement: benchmarks/public."""
     return report.table(json.loads(report.RESULTS.read_text()))
@@ -185,6 +197,9 @@ BLOCKS: Final[dict[str, Callable[[Documents], str]]] = {
     "missed": _missed,
     "miscounted": _miscounted,
     "alarms": _alarms,
+    "incidents": _incidents,
+    "each": _each,
+    "several": _several,
     "readme": _readme,
     "public": _public,
 }
