@@ -88,10 +88,11 @@ def _offsets(
 
 
 def timely(case: Entry) -> bool:
-    """Whether the incidents begin and end at most a second before the clients' messages."""
+    """Whether incidents and pairs begin and end at most a second before the clients' messages."""
     seen = case["review"]
     times = (seen["first_ms"], seen["last_ms"])
-    return all(one is not None and -EARLY_NS / 1e6 <= one <= 0 for one in times)
+    near = all(one is not None and -EARLY_NS / 1e6 <= one <= 0 for one in times)
+    return near and not case["times"]
 
 
 # --- what is published -------------------------------------------------------------------
@@ -141,6 +142,11 @@ def _measured_with(documents: Documents) -> list[str]:
             f"- {MODES[mode]}: content `{one['hash']}`, agent's source `{one['agent']}`, Python"
             f" {one['python']}" + (f"; **not played**: {', '.join(left)}" if left else "")
         )
+        lines += [
+            f"- {MODES[mode]}, **times apart** in `{case['name']}`: {case['times']}"
+            for case in _found(one)
+            if case["exact"] and not timely(case)
+        ]
     return lines
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from benchmarks.leaks.case import applications
 from benchmarks.leaks.freeze import content_hash, frozen
+from benchmarks.leaks.incidents import timely
 
 ROOT = Path(__file__).parents[2]
 # Of the 49 public reports, by the evidence that would have shown them best.
@@ -57,5 +58,11 @@ def test_a_sample_is_found_and_a_presence_is_no_leak(tmp_path: Path) -> None:
         (case,) = json.loads(result.read_text())["cases"]
         if case["list"] == "DEFECTS":
             assert (case["named"], case["exact"]) == ("confirmed", True), case
+            # What the review of the stored traces says of it: one incident, its times the clients'.
+            (incident,) = case["review"]["cause"]
+            assert (incident["rule"], incident["events"]) == ("canary", case["leaked"])
+            assert incident["attempted"] == case["leaked"]
+            assert incident["pairs"] == incident["true_pairs"]
+            assert timely(case), case
         else:
             assert case["alarms"] == {}, case

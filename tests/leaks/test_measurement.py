@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from benchmarks.leaks import __main__ as command
-from benchmarks.leaks import learned, results, tables
+from benchmarks.leaks import incidents, learned, results, score, tables
 from benchmarks.leaks.case import applications
 from benchmarks.leaks.freeze import content_hash
-from benchmarks.leaks.report import document, misdated, summary
-from benchmarks.leaks.world import BrokenError
+from benchmarks.leaks.people import invent
+from benchmarks.leaks.report import FOUND, document, misdated, summary
+from benchmarks.leaks.world import BrokenError, Played
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -118,6 +119,66 @@ def test_what_is_missed_broken_or_alarmed_is_named() -> None:
     assert "`alarm` (closures, probable)" in blocks["alarms"]
     assert "quiet" not in blocks["alarms"]
     assert "| **reviewed policy** | **4 of 5** | **1 of 2** | 40 % |" in blocks["readme"]
+
+
+PAIR = {"severity": "probable", "first_seen": "2026-11-23T10:00:00.100000000Z",
+        "last_seen": "2026-11-23T10:00:00.900000000Z"}  # fmt: skip
+
+
+def test_an_incident_is_the_defects_if_it_names_whom_the_clients_saw() -> None:
+    people = invent()
+    ann, bob, eve = people[:3]
+    hashes = {name: value for value, name in score._hashes(people).items()}
+    at = 1_795_428_000_000_000_000  # 2026-11-23T10:00:00Z
+    journal = [
+        {"who": ann.name, "t": at + milliseconds * 1_000_000, "text": bob.secret}
+        for milliseconds in (101, 902)
+    ]
+
+    def incident(rule: str, severity: str, *pairs: tuple[str, str]) -> dict[str, Any]:
+        return {
+            **PAIR, "rule": rule, "severity": severity, "sites": ["a:b:1"], "attempted": 2,
+            "events": 2, "pairs": [
+                {**PAIR, "recipient": hashes[one], "owner": hashes[other], "events": 2}
+                for one, other in pairs
+            ],
+        }  # fmt: skip
+
+    found = [
+        incident("payload_vs_connection", "probable", (eve.name, bob.name), (ann.name, bob.name)),
+        incident("payload_vs_connection", "probable", (bob.name, ann.name)),
+        incident("rebound_connection", "probable", (bob.name, ann.name)),
+        incident("shared_instance", "hygiene", (ann.name, bob.name)),
+    ]
+    seen = incidents.compared(Played(people, journal, {"incidents": found}, ""))
+    rules = [[it["rule"] for it in seen[which]] for which in ("cause", "others")]
+    assert rules == [
+        ["payload_vs_connection", "rebound_connection"],
+        ["payload_vs_connection", "shared_instance"],
+    ]
+    assert [seen["cause"][0][key] for key in ("pairs", "true_pairs")] == [2, 1]
+    assert (seen["first_ms"], seen["last_ms"]) == (-1.0, -2.0)
+    assert incidents.timely({"review": seen, "times": ""})
+    assert not incidents.timely({"review": seen, "times": "late"})
+    assert not incidents.timely({"review": {**seen, "last_ms": 0.1}, "times": ""})
+    assert not incidents.timely({"review": {**seen, "first_ms": -1001}, "times": ""})
+    assert incidents.compared(Played(people, journal, None, ""))["cause"] == []
+
+
+def test_each_defect_has_its_incidents_in_the_results() -> None:
+    names = {one.name for app in applications() for one in app.defects}
+    measured = incidents.measured(results.RESULTS)
+    assert list(measured) == list(incidents.MODES)
+    for document_ in measured.values():
+        assert (document_["hash"], document_["frozen"]) == (content_hash(), True)
+        assert {one["name"] for one in document_["cases"]} == names
+    # Who does not agree with the clients is named.
+    each = incidents.table(measured)
+    for one in measured["reviewed"]["cases"]:
+        if one["named"] in FOUND:
+            (row,) = [it for it in each.splitlines() if f"`{one['name']}`" in it]
+            assert ("the same" in row) is one["exact"]
+            assert ("**2**" in row) is (len(one["review"]["cause"]) > 1)
 
 
 def test_times_are_wrong_only_where_the_counts_are_the_clients() -> None:
