@@ -106,8 +106,8 @@ def test_bad_input_exits_2_and_is_named_on_stderr_alone(tmp_path: Path, kind: st
 
 def test_an_acknowledged_incident_does_not_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     incident = {"severity": "confirmed", "acknowledged": True}
-    assert review._failing({"incidents": [incident]}, "hygiene") is False
-    assert review._failing({"incidents": [{**incident, "acknowledged": False}]}, "hygiene") is True
+    assert review.failing({"incidents": [incident]}, "hygiene") is False
+    assert review.failing({"incidents": [{**incident, "acknowledged": False}]}, "hygiene") is True
 
 
 @pytest.mark.parametrize(

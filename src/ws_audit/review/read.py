@@ -142,17 +142,19 @@ def assemble(
     said: journal.Journal,
     keep: Keeper | None = None,
     asked: Selection = EVERYTHING,
+    *,
+    patient: bool = False,
 ) -> Review:
     """Make incidents of what is stored and what the journal says of it, and narrow them.
 
-    Raises SelectionError if what was asked for is not there.
+    Raises SelectionError if what was asked for is not there, unless `patient`: it may come.
     """
     found = (it for it in stored.findings if not it.synthetic)
     everything = Book(marks=said.marks).fold(found)
     if keep is not None:
         keep.journal(mark for mark in said.marks if mark.time_ns)
     everything.sort(key=_rank)
-    asked = asked.settled(everything, stored.services)
+    asked = asked.settled(everything, stored.services, patient=patient)
     incidents = sorted(asked.narrow(everything), key=_rank)
     if asked != EVERYTHING:
         left = [it for it in stored.findings if it.synthetic and asked.takes(it)]

@@ -83,7 +83,7 @@ def text(
     judged, `only` what it is narrowed to.
     """
     incidents = review["incidents"]
-    short = _shortener(incidents)
+    short = shortener(incidents)
     lines = [f"ONLY {plain(only)}"] if only else []
     lines += _banner(review, only, color=color)
     for number, incident in enumerate(incidents, 1):
@@ -119,7 +119,7 @@ def _banner(review: dict[str, Any], only: str, *, color: bool) -> list[str]:
     return [
         _paint(f"{_headline(worst, chosen, incidents)}, {state}", _COLORS[worst], color=color),
         f"  {_count(len(people), 'person', 'people')} in {_count(len(pairs), 'pair')}, "
-        + _amount(chosen),
+        + amount(chosen),
         f"  first {min(it['first_seen'] for it in chosen)}",
         f"  last  {last}",
         f"  {_by_severity(incidents)}" + (f"; {closed} of them acknowledged" if closed else ""),
@@ -194,7 +194,7 @@ def _incident(
     if rule in _HAPPENED:
         lines.append(f"   {_HAPPENED[rule]}")
     lines += [
-        "   " + _amount([incident]),
+        "   " + amount([incident]),
         f"   first {incident['first_seen']}",
         f"   last  {incident['last_seen']}",
         f"   {_PAIRS.get(rule, 'whose data -> whose connection (keyed hashes)')}",
@@ -202,21 +202,21 @@ def _incident(
     pairs = incident["pairs"]
     unit = "time" if rule in _HAPPENED else "event"
     lines += [
-        f"     {_person(pair['owner'], short)} -> {_person(pair['recipient'], short)}"
+        f"     {person(pair['owner'], short)} -> {person(pair['recipient'], short)}"
         f"  {_count(pair['events'], unit)}  {pair['severity']}"
         for pair in pairs[:SHOWN_PAIRS]
     ]
     if len(pairs) > SHOWN_PAIRS:
         lines.append(f"     and {_count(len(pairs) - SHOWN_PAIRS, 'more pair')} (--format json)")
 
-    lines.append(f"   code      {_list(incident['sites'])}")
-    lines.append(f"   manager   {_list(incident['managers'])}")
-    versions = f" {_list(incident['versions'])}" if any(incident["versions"]) else ""
-    lines.append(f"   service   {_list(incident['services'])}{versions}")
+    lines.append(f"   code      {names(incident['sites'])}")
+    lines.append(f"   manager   {names(incident['managers'])}")
+    versions = f" {names(incident['versions'])}" if any(incident["versions"]) else ""
+    lines.append(f"   service   {names(incident['services'])}{versions}")
     traces = incident["trace_ids"]
     more = len(traces) - SHOWN_TRACES
     lines.append(
-        f"   trace     {_list(traces[:SHOWN_TRACES])}"
+        f"   trace     {names(traces[:SHOWN_TRACES])}"
         + (f" and {more} more (--format json)" if more > 0 else "")
     )
     return lines
@@ -254,7 +254,7 @@ def _coverage(review: dict[str, Any], reasons: Mapping[str, int]) -> list[str]:
     return lines
 
 
-def _shortener(incidents: list[dict[str, Any]]) -> dict[str, str]:
+def shortener(incidents: list[dict[str, Any]]) -> dict[str, str]:
     """Map every hash to a beginning of it that no other hash here shares, 8 digits or more."""
     hashes = {
         person
@@ -268,11 +268,11 @@ def _shortener(incidents: list[dict[str, Any]]) -> dict[str, str]:
     return {person: plain(person[:digits]) for person in hashes}
 
 
-def _person(person: str, short: dict[str, str]) -> str:
+def person(person: str, short: dict[str, str]) -> str:
     return short[person] or "unknown"
 
 
-def _amount(incidents: list[dict[str, Any]]) -> str:
+def amount(incidents: list[dict[str, Any]]) -> str:
     """How much was sent, and how often something else happened."""
     sent = [it for it in incidents if it["rule"] not in _HAPPENED]
     happened = sum(it["events"] for it in incidents if it["rule"] in _HAPPENED)
@@ -290,7 +290,7 @@ def _count(number: int, noun: str, plural: str = "") -> str:
     return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
 
 
-def _list(names: list[str]) -> str:
+def names(names: list[str]) -> str:
     return ", ".join(plain(name) for name in names if name) or "unknown"
 
 

@@ -92,18 +92,25 @@ class Selection(NamedTuple):
                     found.append(narrowed)
         return found
 
-    def settled(self, incidents: Iterable[Incident], services: Collection[str] | None) -> Selection:
+    def settled(
+        self,
+        incidents: Iterable[Incident],
+        services: Collection[str] | None,
+        *,
+        patient: bool = False,
+    ) -> Selection:
         """The same with whole hashes, held against the incidents and services there are.
 
         `services` is None where that is not known. Raises AbsentError if something is not there,
-        SelectionError if a beginning is that of several hashes.
+        SelectionError if a beginning is that of several hashes. `patient`: what is not there may
+        come.
         """
         all_of_them = list(incidents)
         ids = [it.id for it in all_of_them]
         for incident in self.incidents:
-            if incident not in ids:
+            if incident not in ids and not patient:
                 raise AbsentError(f"there is no incident {incident!r}; {_listed(ids)}")
-        if services is not None:
+        if services is not None and not patient:
             known = {*services, *(it.service for it in all_of_them)}
             for service in self.services:
                 if service not in known:
@@ -111,7 +118,8 @@ class Selection(NamedTuple):
                         f"no record of a service {service!r}; {_listed(sorted(known))}"
                     )
         people = {person for it in all_of_them for pair in it.pairs for person in pair}
-        return self._replace(users=tuple(_whole(user, people) for user in self.users))
+        whole = tuple(_whole(user, people, patient=patient) for user in self.users)
+        return self._replace(users=whole)
 
     def told(self) -> str:
         """Say in words what is asked for; "" for everything."""
@@ -156,11 +164,13 @@ def user(text: str) -> str:
     return text.lower()
 
 
-def _whole(beginning: str, people: Collection[str]) -> str:
+def _whole(beginning: str, people: Collection[str], *, patient: bool) -> str:
     """The hash that begins like that."""
     if beginning in people:
         return beginning
     found = sorted(it for it in people if it.startswith(beginning))
+    if not found and patient:
+        return beginning
     if not found:
         raise AbsentError(
             f"no violation is about user {beginning}: neither their data nor their connection"

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from ws_audit.review.read import Review
 
+    from .follow import Following
+
 _PATIENCE_S: Final = 2.0  # what takes longer shows its progress
 _SLOW_S: Final = 10.0  # what takes longer could do with the columns
 
@@ -69,6 +71,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         choices=SEVERITIES,
         default=PROBABLE,
         help="exit 1 from this severity on; default: %(default)s",
+    )
+
+    parser.add_argument(
+        "--follow",
+        action="store_true",
+        help="go on with a line for each change until Ctrl-C (with --format json: an incident a "
+        "line, those there are and each that changes)",
     )
 
     narrowed = parser.add_argument_group(
@@ -115,20 +124,35 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Write the review of `options.sources` and return the exit code."""
+    if options.follow:
+        for option, what in (
+            ("html", "is written when all is told"),
+            ("now", "names another time"),
+        ):
+            if getattr(options, option) is not None:
+                print(
+                    f"ws-audit review: --follow shows what is new until somebody ends it, and "
+                    f"--{option} {what}: expected one of them",
+                    file=sys.stderr,
+                )
+                return 2
     now_ns = time.time_ns() if options.now is None else options.now
     how = Options(options.table, options.cluster, options.timeout)
     begun = time.monotonic()
     try:
         keeper = keep.Keeper() if options.html else None
         asked = selected(options, now_ns)
-        found = source.examine(options.sources, how, progress(), keeper, asked)
+        if options.follow:
+            following = _following(options, asked)
+        else:
+            found = source.examine(options.sources, how, progress(), keeper, asked)
     except (SourceError, SelectionError) as error:
         named = ", ".join(map(_without_secrets, options.sources))
         print(f"ws-audit review: {named}: {error}", file=sys.stderr)
         return 2
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
-        named = getattr(error, "filename", None) or ", ".join(options.sources)
+        named = str(getattr(error, "filename", None) or ", ".join(options.sources))
         print(
             f"ws-audit review: {named}: {why}; expected a trace directory, "
             "as WS_AUDIT_TRACE_DIR or trace_dir names it",
@@ -136,6 +160,8 @@ def main(options: argparse.Namespace) -> int:
         )
         return 2
 
+    if options.follow:
+        return following.go_on()
     if time.monotonic() - begun > _SLOW_S and not source.cached():
         print(
             "ws-audit review: pip install ws-audit[review] reads this in a fraction of the time",
@@ -146,13 +172,24 @@ def main(options: argparse.Namespace) -> int:
     if keeper is not None and not _page(found, review, keeper, now_ns, options):
         return 2
     if options.format == "json":
-        if found.only:  # the JSON has no room for it
-            print(f"ws-audit review: ONLY {report.plain(found.only)}", file=sys.stderr)
-        _write(json.dumps(review, indent=1) + "\n")
+        warn(found)
+        write(json.dumps(review, indent=1) + "\n")
     else:
         reasons = found.stored.reasons
-        _write(report.text(review, found.acks, reasons, found.only, color=_colorful()))
-    return int(_failing(review, options.fail_on))
+        write(report.text(review, found.acks, reasons, found.only, color=colorful()))
+    return int(failing(review, options.fail_on))
+
+
+def _following(options: argparse.Namespace, asked: Selection) -> Following:
+    from .follow import Following
+
+    return Following(options, asked)
+
+
+def warn(found: Review) -> None:
+    """Say what a review is narrowed to where its JSON has no room for it."""
+    if found.only:
+        print(f"ws-audit review: ONLY {report.plain(found.only)}", file=sys.stderr)
 
 
 def selected(options: argparse.Namespace, now_ns: int) -> Selection:
@@ -203,7 +240,8 @@ def _without_secrets(address: str) -> str:
     return f"{scheme}{mark}{place}"
 
 
-def _failing(review: dict[str, Any], fail_on: str) -> bool:
+def failing(review: dict[str, Any], fail_on: str) -> bool:
+    """Whether there is something at or above `fail_on` that nobody has acknowledged."""
     failing = SEVERITIES[: SEVERITIES.index(fail_on) + 1]
     return any(
         incident["severity"] in failing and not incident["acknowledged"]
@@ -253,16 +291,20 @@ def progress() -> Callable[[int, int], None] | None:
     return show
 
 
-def _colorful() -> bool:
+def colorful() -> bool:
+    """Whether standard output is a terminal whose owner wants colours."""
     return (
         sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     )
 
 
-def _write(text: str) -> None:
+def write(text: str) -> bool:
+    """Write to standard output; False if nobody reads it any more."""
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError:
         # `| head` has seen enough. The exit code still tells; only the flush at exit must not.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return False
+    return True
