@@ -198,7 +198,7 @@ def test_the_first_line_says_what_is_shown(
     code, out, err = review(capsys, str(tmp_path), LATE, "--since=1h", "--user", EVE[:8])
     assert (code, err) == (1, "")
     assert out.splitlines()[:3] == [
-        f"ONLY since 2026-11-25T09:30:00.000000000Z, user {EVE}: 2 other incidents left out",
+        f"ONLY since 2026-11-25T09:30:00.000000000Z, user {EVE} (1 of 3 incidents)",
         "LEAK CONFIRMED, over since 2026-11-25T10:00:05.000000000Z",
         "  2 people in 1 pair, 1 event delivered of 1 attempted, 100 bytes",
     ]
@@ -208,16 +208,16 @@ def test_the_first_line_says_what_is_shown(
     # The exit code is about what is shown.
     code, out, _ = review(capsys, str(tmp_path), LATE, "--rule=canary", "--since=1h")
     assert code == 0
-    assert out.splitlines()[0].endswith("rule canary: 3 other incidents left out")
+    assert out.splitlines()[0].endswith("rule canary (0 of 3 incidents)")
     assert out.splitlines()[1] == "NO SUCH VIOLATION among 14 judged frames"
     code, out, _ = review(capsys, str(tmp_path), "--since=1m", "--now=2026-12-25T00:00:00Z")
     assert code == 0
     assert out.splitlines()[1].startswith("NOTHING RECORDED OF THAT")
     code, out, _ = review(capsys, str(tmp_path), LATE, "--severity=confirmed", "--service=chat")
     assert code == 1
-    assert out.startswith("ONLY service chat, severity confirmed: 1 other incident left out\n")
+    assert out.startswith("ONLY service chat, severity confirmed (2 of 3 incidents)\n")
     code, out, _ = review(capsys, str(tmp_path), LATE, "--severity=hygiene")
-    assert out.startswith("ONLY severity hygiene or worse: no incident left out\n")
+    assert out.startswith("ONLY severity hygiene or worse (3 of 3 incidents)\n")
 
 
 def test_the_json_is_the_same_json_narrowed(
@@ -230,7 +230,7 @@ def test_the_json_is_the_same_json_narrowed(
     code, out, err = review(capsys, *words, "--incident", f"{FIRST}-2")
     assert (code, err) == (
         1,
-        f"ws-audit review: ONLY incident {FIRST}-2: 2 other incidents left out\n",
+        f"ws-audit review: ONLY incident {FIRST}-2 (1 of 3 incidents)\n",
     )
     every = json.loads(whole)
     assert json.loads(out) == every | {
@@ -276,7 +276,7 @@ def test_the_page_is_about_who_was_asked_for(
     told = page.read_text()
     assert code == 1
     assert told.count("Not the whole: only ") == 1
-    assert f"user {EVE}, service chat: 1 other incident left out" in told
+    assert f"user {EVE}, service chat (2 of 3 incidents)" in told
     for word in (ALICE, ALICE[:8], "Ada", "app:send", "mail"):
         assert word not in told
 

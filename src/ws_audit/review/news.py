@@ -71,14 +71,16 @@ def line(news: News, acks: Mapping[str, Mark], short: dict[str, str]) -> str:
     head += f" {it['severity']}"
     if news.kind == GONE:
         return f"{head}: its records are not there any more"
+    told = []
     if news.kind == ACK:
         ack = acks.get(it["id"])
-        return f"{head}: {report.acknowledged(ack) if ack else 'acknowledged'}"
-    if news.kind == OVER:
-        return f"{head}: not seen for 10 minutes, last {it['last_seen']}"
-    told = [report.amount([it])]
-    if news.before is not None:
-        told.insert(0, f"+{it['attempted'] - news.before['attempted']:,}")
+        told.append(report.acknowledged(ack) if ack else "acknowledged")
+    elif news.kind == OVER:
+        told.append(f"not seen for 10 minutes, last {it['last_seen']}")
+    more = it["attempted"] - (news.before or it)["attempted"]
+    if news.kind in (NEW, MORE) or more:
+        told += [f"{more:+,}"] if more else []
+        told.append(report.amount([it]))
     known = {(pair["owner"], pair["recipient"]) for pair in (news.before or {}).get("pairs", ())}
     new = [pair for pair in it["pairs"] if (pair["owner"], pair["recipient"]) not in known]
     if new:
@@ -86,8 +88,8 @@ def line(news: News, acks: Mapping[str, Mark], short: dict[str, str]) -> str:
             f"{report.person(pair['owner'], short)} -> {report.person(pair['recipient'], short)}"
             for pair in new[:SHOWN_PAIRS]
         )
-        more = f" and {len(new) - SHOWN_PAIRS:,} more" if len(new) > SHOWN_PAIRS else ""
-        told.append(f"{'new ' if news.before else ''}{listed}{more}")
+        rest = f" and {len(new) - SHOWN_PAIRS:,} more" if len(new) > SHOWN_PAIRS else ""
+        told.append(f"{'new ' if news.before else ''}{listed}{rest}")
     if news.before is None:
         told.append(f"code {report.names(it['sites'])}")
         told.append(f"service {report.names(it['services'])}")

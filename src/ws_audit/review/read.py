@@ -101,9 +101,8 @@ class Review(NamedTuple):
     def only(self) -> str:
         """What it is narrowed to, for whoever may take it for the whole; "" if it is that."""
         told = self.asked.told()
-        left = len(self.whole) - len(self.incidents)
-        others = f"{left:,} other incident{'' if left == 1 else 's'} left out"
-        return told and f"{told}: {others if left else 'no incident left out'}"
+        shown, there = len(self.incidents), len(self.whole)
+        return told and f"{told} ({shown:,} of {there:,} incident{'' if there == 1 else 's'})"
 
     def document(self, now_ns: int) -> dict[str, Any]:
         """Give the review as its JSON has it, as of `now_ns`."""
