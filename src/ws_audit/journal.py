@@ -5,8 +5,8 @@ Why it exists: segments are deleted by age and processes end, but who acknowledg
 evidence away and who asked for a person by name must stay, and an incident must keep its number
 when the evidence of earlier ones is gone.
 
-It must never be rewritten or shortened (lines are only appended), and never cost a reader more
-than the line that is wrong.
+It must never be rewritten or shortened (lines are only appended; when a person is erased, the
+digits of their hash alone give way), and never cost a reader more than the line that is wrong.
 """
 
 from __future__ import annotations
@@ -31,10 +31,11 @@ VERSION: Final = 1
 ACK: Final = "ack"  # somebody has acknowledged it: the next of its cause is another incident
 OPENED: Final = "opened"  # it began after a silence; written by the agent, to keep its number
 EXPORT: Final = "export"  # somebody has taken a copy of its evidence; changes nothing about it
+ERASE: Final = "erase"  # somebody has had a person's hash taken out of all that is on record
 WHO: Final = "who"  # somebody has asked what is on record of a person whom they know by name
 
 _ID: Final = re.compile(r"([0-9a-f]{12})(?:-([1-9][0-9]{0,8}))?")
-_OF_NONE: Final = (WHO,)  # what is about no incident
+_OF_NONE: Final = (WHO, ERASE)  # what is about no incident
 _CAUSE: Final = 12  # digits of an id that name its cause
 _TIME: Final = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(?:([Zz])|([+-])(\d\d):(\d\d))",
@@ -99,6 +100,26 @@ def asked(
 ) -> None:
     """Write that somebody looked a person up, who is kept as hashes only. Raises OSError."""
     _append(directory, [{**_deed(WHO, by, note, time_ns), "hashes": list(hashes)}])
+
+
+def erased(
+    directory: str | os.PathLike[str], places: int, by: str, note: str, time_ns: int
+) -> None:
+    """Write that a person was erased, who is not named, in so many places. Raises OSError."""
+    _append(directory, [{**_deed(ERASE, by, note, time_ns), "places": places}])
+
+
+def deeds(directory: str | os.PathLike[str], action: str) -> list[dict[str, Any]]:
+    """The entries of one action as they were written. Raises OSError."""
+    found = []
+    for line in _lines(directory):
+        try:
+            entry = json.loads(line)
+            if entry["version"] == VERSION and entry["action"] == action:
+                found.append(entry)
+        except (ValueError, TypeError, KeyError, RecursionError):
+            continue  # named where the journal is read
+    return found
 
 
 def check(directory: str | os.PathLike[str]) -> None:

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import duckdb
 import msgspec
 
+from ws_audit import journal
 from ws_audit.incidents import incident_id
 
 from . import gather, lines, parts, queries, read
@@ -114,6 +115,7 @@ class Columns(read.Reader):
     def __init__(self, where: Where, progress: Progress | None, asked: Selection) -> None:
         super().__init__(where, progress, None, asked)
         self._cache = Cache(self._directories)
+        self._erased = self._erasures()
         self._database = duckdb.connect()
         self._parts: dict[str, list[tuple[int, parts.Part]]] = {}
         self._waiting: dict[int, dict[str, tuple[int, int, int]]] = {}
@@ -160,6 +162,12 @@ class Columns(read.Reader):
             found += [queries.finding(*row) for row in ask(queries.each(_DUCKDB, among))]
         return found
 
+    def _erasures(self) -> int:
+        """How often a person has been erased from the directories."""
+        with contextlib.suppress(OSError):
+            return sum(len(journal.deeds(it, journal.ERASE)) for it in self._directories)
+        return -1
+
     # -- what there is, and what of it is new -----------------------------------------------------
 
     def _segments(self) -> list[tuple[Path, str, Writer]]:
@@ -195,7 +203,9 @@ class Columns(read.Reader):
             if known.parts
         )
         read_anew = sum(part.end - part.start for _, _, part in fresh)
-        if stale or read_anew >= _WORTH_KEEPING:
+        worth_it = stale or read_anew >= _WORTH_KEEPING
+        # Somebody erased meanwhile may be among what was read before.
+        if worth_it and self._erased == self._erasures():
             tails = {ranks[number] for stretch, number, _ in fresh if not stretch.whole}
             for segment in segments.values():
                 segment.parts = [it for it in segment.parts if it[0] not in tails]

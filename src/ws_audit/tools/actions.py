@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the actions beside `ws-audit review` (ack, export, verify, who) share.
+"""What the actions beside `ws-audit review` (ack, export, verify, who, erase) share.
 
 Why it exists: they name an incident, its trace directory and a person in the same way, and say in
 the same way what is wrong with one of them.
