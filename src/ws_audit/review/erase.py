@@ -164,12 +164,11 @@ def _places(descriptor: int, digits: bytes) -> Iterator[int]:
     while block := os.pread(descriptor, _BLOCK + _LENGTH - 1, at):
         begin = block.find(digits)
         while begin >= 0:
-            if begin < _BLOCK:
-                yield at + begin
+            yield at + begin
             begin = block.find(digits, begin + _LENGTH)
         for page in range(-at % _PAGE, len(block), _PAGE):
             begin = _torn(block, page, digits)
-            if 0 <= begin < _BLOCK:
+            if begin >= 0:
                 yield at + begin
         at += _BLOCK
 
