@@ -120,6 +120,8 @@ MAY: dict[str, frozenset[str]] = {
         # `review` only for what other processes wrote: it is in the store
         "outputs": "allowance book forks identity incidents intents journal review tally",
         "monitors": "incidents",
+        # source code, never imported
+        "scan": "classify signs",
         # what is made for Prometheus, Alertmanager and Grafana, of names alone
         "grafana": "",
         "selftest": "bindings canaries classify forks hooks identity intents labels payloads sink"
@@ -136,7 +138,7 @@ MAY: dict[str, frozenset[str]] = {
         "instrumentor": "__init__",  # the public calls, under the names OpenTelemetry calls
         # on top; nothing may import it but `python -m ws_audit`
         "tools": "book incidents journal outputs review agent bootstrap runtime classify declared"
-        " factories facts grafana identity judge hooks modules selftest signs tally transports",
+        " factories facts grafana identity judge hooks modules scan selftest signs tally transports",
         "__main__": "tools",
     }.items()
 }
@@ -145,6 +147,7 @@ MAY: dict[str, frozenset[str]] = {
 NEVER = {
     "model": set(MAY) - {"model"},
     "review": {"hooks", "drain", "outputs", "sink", "intents", "runtime", "agent", "transports"},
+    "scan": {"hooks", "agent", "runtime", "transports", "sink", "drain", "outputs", "review"},
     "judge": {"hooks", "transports", "drain", "outputs", "sink", "intents", "payloads"},
     "identity": set(MAY) - {"identity"} - WORDS,
 }

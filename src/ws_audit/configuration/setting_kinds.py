@@ -123,6 +123,10 @@ def address(value: str) -> Address | None:
 PATH = Kind(text, "a path")
 CALLABLE = Kind(function, '"module:function"')
 GLOBS = list_of(r"\S+", 'patterns of dotted module names, such as "app.*"')
+CLASSES = list_of(
+    r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d][\w.<>]*",
+    'classes as "module:qualname", such as "app.realtime.hub:Hub"',
+)
 SCOPE_PATHS = list_of(
     r"scope(\.[^\s.]+)+|dependency:[^\s.:]+(\.[^\s.]+)*",
     '"scope.KEY" or "dependency:NAME", each with more names after dots',

@@ -70,6 +70,8 @@ class Settings(NamedTuple):
 
     selftest_interval_seconds: int = 0  # 0: off
 
+    inventory_canonical: tuple[str, ...] = ()  # "module:qualname" of the managers that may be
+
     push_log: bool = True
     push_webhook: str = ""
 
@@ -191,6 +193,7 @@ _KEYS: dict[str, kinds.Kind] = {
     "limits.cpu_share": kinds.Kind(kinds.share, "a number above 0, at most 1"),
     "selftest.interval_seconds": kinds.whole(0, 1800),  # the alert waits for an hour
     "canary.tokens_file": kinds.PATH,
+    "inventory.canonical": kinds.CLASSES,
     "push.log": kinds.Kind(kinds.flag, "true or false"),
     "push.webhook": kinds.Kind(kinds.webhook, "a URL that begins with http:// or https://"),
     "identity.connection": kinds.SCOPE_PATHS,
@@ -212,7 +215,6 @@ _KEYS: dict[str, kinds.Kind] = {
 _LATER = frozenset(
     {
         "limits.runs",
-        "inventory",
         "sequence",
     }
 )
@@ -233,6 +235,7 @@ _OUR_TESTS = "WS_AUDIT_TEST_"  # variables of the agent's own test suite
 _ENVIRONMENT_ONLY = frozenset({"hash_key", "report"})  # files get committed, or used again
 _LISTS = (
     kinds.GLOBS,
+    kinds.CLASSES,
     kinds.SCOPE_PATHS,
     kinds.FIELD_PATHS,
     kinds.LIST_PATHS,

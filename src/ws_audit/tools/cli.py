@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "demo": "watch ten users, a seeded leak, and what the agent says of it",
     "doctor": "say whether the agent sees and can judge the messages, and what settles it",
     "learn": "propose roles, connections and policies from clean traffic, for a person to review",
+    "scan": "count managers, import paths and factories in source code, and what goes past them",
     "grafana": "write dashboards, alert rules and data sources, ready to mount",
     "selftest": "play a leak that is nobody's, and say of each way out whether it arrived",
     "review": "tell from a trace directory who saw whose data",
