@@ -26,12 +26,13 @@ from .facts import (
     Expression,
     Star,
 )
-from .shapes import Functions
+from .trees import Functions, walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 Branch = tuple[int, str] | None
+_KNOWN: Final[tuple[object, ...]] = (NAME, ITEM, ANY)
 _GETS: Final = ("getattr", "import_module", "__import__")
 
 
@@ -44,7 +45,7 @@ class Bindings:
         self.exported: tuple[str, ...] | None = None
         self.lazy: list[Binding] = []
         self.loads: list[tuple[int, str, str]] = []
-        self.has_class = any(isinstance(node, ast.ClassDef) for node in ast.walk(tree))
+        self.has_class = any(isinstance(node, ast.ClassDef) for node in walk(tree))
         self.shim = bool(tree.body) and all(map(_hands_on, tree.body))
         self._tables: dict[str, ast.Dict] = {}
         self._statements(tree.body, None, typing=False)
@@ -92,9 +93,7 @@ class Bindings:
             self._statements(node.body, _in(branch, node, "if"), typing=typing)
             self._statements(node.orelse, _in(branch, node, "else"), typing=typing)
 
-    def _import(
-        self, node: ast.Import | ast.ImportFrom, branch: Branch, *, typing: bool
-    ) -> None:
+    def _import(self, node: ast.Import | ast.ImportFrom, branch: Branch, *, typing: bool) -> None:
         for alias in node.names:
             if isinstance(node, ast.Import):
                 bound = alias.asname or alias.name.partition(".")[0]
@@ -121,7 +120,7 @@ class Bindings:
                 continue
             if target.id == "__all__":
                 said = tuple(_texts(node.value)) if node.value is not None else ()
-                added = isinstance(node, ast.AugAssign) and self.exported or ()
+                added = (self.exported or ()) if isinstance(node, ast.AugAssign) else ()
                 self.exported = (*added, *said)
             elif not isinstance(node, ast.AugAssign):
                 if isinstance(node.value, ast.Dict):
@@ -144,7 +143,7 @@ def _in(branch: Branch, node: ast.stmt, label: str) -> Branch:
 
 
 def _texts(node: ast.AST) -> Iterator[str]:
-    for one in ast.walk(node):
+    for one in walk(node):
         if isinstance(one, ast.Constant) and isinstance(one.value, str):
             yield one.value
 
@@ -172,7 +171,7 @@ def _lazy(
     function: ast.FunctionDef | ast.AsyncFunctionDef, tables: dict[str, ast.Dict]
 ) -> Iterator[Binding]:
     """Which names a module's `__getattr__` answers, and with what."""
-    for node in ast.walk(function):
+    for node in walk(function):
         if isinstance(node, ast.If):
             wanted = list(_compared(node.test))
             for name in wanted:
@@ -211,14 +210,14 @@ def _answer(body: list[ast.stmt], name: str) -> tuple[str, Expression] | None:
                 attribute = value.attr if isinstance(value, ast.Attribute) else name
                 return IMPORTED, (*_level(module), attribute)
             known = expression(value)
-            if known[0] in (NAME, ITEM, ANY):
+            if known[0] in _KNOWN:
                 return VALUE, known
     return None
 
 
 def _loaded(value: ast.AST) -> str | None:
     """The module of `getattr(import_module("m"), name)` or `import_module("m").name`."""
-    for node in ast.walk(value):
+    for node in walk(value):
         if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in _GETS[1:]:
             return next(_texts(node.args[0]), None) if node.args else None
     return None

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 from .expressions import assignments, expression, names
 from .facts import Call, Expression, Function
-from .shapes import Functions, decorators, dotted
 from .sockets import writes
+from .trees import Functions, below, decorators, dotted, own
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -27,13 +27,12 @@ Node = ast.FunctionDef | ast.AsyncFunctionDef
 class Bodies:
     """The functions of one file, and what its own statements call."""
 
-    def __init__(self, tree: ast.Module, *, live: bool, client: bool = False) -> None:
-        self._live, self._client = live, client
+    def __init__(self, tree: ast.Module, *, live: bool, quiet: bool) -> None:
+        self._live, self._quiet = live, quiet
         self.functions: list[Function] = []
         self.calls: list[Call] = []
         self._children(tree, "", "", {}, {})
-        own = [one for one in tree.body if not isinstance(one, (ast.ClassDef, *Functions))]
-        for statement in own:
+        for statement in tree.body:
             self.calls += _calls(statement)
 
     def _children(
@@ -44,12 +43,11 @@ class Bodies:
         imports: Mapping[str, tuple[int, str, str]],
         assigned: Mapping[str, tuple[Expression, ...]],
     ) -> None:
-        for child in ast.iter_child_nodes(node):
+        for child in below(node):
             if isinstance(child, ast.ClassDef):
                 name = f"{prefix}{child.name}"
                 for statement in child.body:
-                    if not isinstance(statement, (ast.ClassDef, *Functions)):
-                        self.calls += _calls(statement)
+                    self.calls += _calls(statement)
                 self._children(child, f"{name}.", name, imports, assigned)
             elif isinstance(child, Functions):
                 self._function(child, prefix, owner, imports, assigned)
@@ -86,9 +84,7 @@ class Bodies:
                 dict(assigned),
                 dict(imports),
                 tuple(body.calls),
-                ()
-                if self._client
-                else tuple(writes(node.body, parameters, live=self._live)),
+                () if self._quiet else tuple(writes(node.body, parameters, live=self._live)),
                 not _ROUTES.isdisjoint(named),
                 tuple(body.shares),
             )
@@ -105,9 +101,8 @@ class _Body:
         self.imports: dict[str, tuple[int, str, str]] = {}
         self.calls: list[Call] = []
         self.shares: list[str] = []
-        for statement in node.body:
-            for inner in _own(statement):
-                self._see(inner)
+        for inner in own(node.body):
+            self._see(inner)
 
     def _see(self, node: ast.AST) -> None:
         if isinstance(node, (ast.Return, ast.Yield)):
@@ -129,19 +124,8 @@ class _Body:
                 self.assigned[name] = (*self.assigned.get(name, ()), known)
 
 
-def _own(node: ast.AST) -> Iterator[ast.AST]:
-    """A node and all in it, but for functions and classes defined there."""
-    waiting = [node]
-    while waiting:
-        one = waiting.pop()
-        if isinstance(one, (ast.ClassDef, *Functions)):
-            continue
-        yield one
-        waiting.extend(ast.iter_child_nodes(one))
-
-
 def _calls(statement: ast.AST) -> Iterator[Call]:
-    for node in _own(statement):
+    for node in own([statement]):
         if isinstance(node, ast.Call):
             yield from _class_like(node)
 

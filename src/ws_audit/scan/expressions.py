@@ -15,7 +15,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from .facts import ANY, CALL, ITEM, NAME, NONE, NOTHING, ON, OTHER, TYPE, Expression
-from .shapes import dotted
+from .trees import dotted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,9 +24,12 @@ _NAME: Final = re.compile(r"[A-Za-z_][\w.]*")
 _TAKES: Final = frozenset({"get", "pop", "setdefault", "popleft"})
 _PUTS: Final = frozenset({"append", "add", "appendleft", "insert", "put", "put_nowait"})
 CONTAINERS: Final = frozenset(
-    "dict list set frozenset tuple Dict List Set Tuple defaultdict DefaultDict OrderedDict deque Deque"
-    " WeakSet WeakValueDictionary WeakKeyDictionary Mapping MutableMapping Iterable Sequence"
-    " Collection".split()
+    {
+        *("dict", "list", "set", "frozenset", "tuple", "Dict", "List", "Set", "Tuple", "deque"),
+        *("defaultdict", "DefaultDict", "OrderedDict", "Deque", "Mapping", "MutableMapping"),
+        *("WeakSet", "WeakValueDictionary", "WeakKeyDictionary", "Iterable", "Sequence"),
+        "Collection",
+    }
 )
 _LITERALS: Final = {
     ast.Dict: "dict",
@@ -117,7 +120,9 @@ def assignments(node: ast.AST) -> Iterable[tuple[str, Expression, ast.AST]]:
         yield from _put(node.func, node.args)
 
 
-def _put(called: ast.Attribute, arguments: list[ast.expr]) -> Iterable[tuple[str, Expression, ast.AST]]:
+def _put(
+    called: ast.Attribute, arguments: list[ast.expr]
+) -> Iterable[tuple[str, Expression, ast.AST]]:
     """`x.append(value)`, `x[key].add(value)`, `x.setdefault(key, ...).add(value)`."""
     holder: ast.AST = called.value
     if called.attr == "setdefault" and len(arguments) == 2 and dotted(holder):

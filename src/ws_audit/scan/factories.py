@@ -17,11 +17,11 @@ from ws_audit.classes.classify import method_kind
 from ws_audit.classes.signs import words
 
 from .facts import CLASS, Function
-from .graph import Target
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Iterable
 
+    from .graph import Target
     from .inventory import Implementation
     from .products import Products
 
@@ -44,14 +44,12 @@ class Factory(NamedTuple):
         return f"{self.module}:{self.function.qualname}"
 
 
-def factories(
-    products: Products, implementations: Iterable[Implementation]
-) -> list[Factory]:
+def factories(products: Products, implementations: Iterable[Implementation]) -> list[Factory]:
     """All factories of managers, with what is inconsistent about each."""
     known = {one.target: one for one in implementations}
     found: list[Factory] = []
     for (module, _), function in sorted(products.functions.items(), key=lambda one: one[0]):
-        if not _may_be(function, known):
+        if not _may_be(function):
             continue
         returned = products.returned(module, function)
         declared = products.declared(module, function.annotation)
@@ -63,7 +61,7 @@ def factories(
     return _compared(found, known)
 
 
-def _may_be(function: Function, known: Collection[Target]) -> bool:
+def _may_be(function: Function) -> bool:
     name = function.qualname.rpartition(".")[2]
     if "<locals>" in function.qualname or not (function.returns or function.annotation):
         return False
@@ -105,9 +103,7 @@ def _only_protocols(products: Products, declared: Iterable[Target]) -> bool:
     )
 
 
-def _compared(
-    found: list[Factory], known: dict[Target, Implementation]
-) -> list[Factory]:
+def _compared(found: list[Factory], known: dict[Target, Implementation]) -> list[Factory]:
     """What is inconsistent between factories: one name, and other types or another colour."""
     by_name: dict[str, list[Factory]] = {}
     for one in found:

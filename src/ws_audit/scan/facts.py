@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from typing import Any, Final, NamedTuple
 
-# How an expression can be known without running it, as a tuple that begins with one of these:
-# (CALL, dotted), (ON, expression, method), (NAME, dotted), (ITEM, dotted), (ANY, expressions),
-# (TYPE, names of an annotation), (OTHER, type's name), (NONE,).
+# How an expression can be known without running it, as a tuple that begins with one of these.
+# After CALL, NAME and ITEM comes a dotted name; after ON an expression and a method; after ANY
+# expressions; after TYPE the names of an annotation; after OTHER a type's name.
 CALL, ON, NAME, ITEM, ANY, TYPE, OTHER, NONE = (
     *("call", "on", "name", "item", "any", "type", "other", "none"),
 )

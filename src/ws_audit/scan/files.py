@@ -32,7 +32,7 @@ class Found(NamedTuple):
 
 
 def find(path: str) -> Found:
-    """All Python files below a directory, or the one that is named, in one order on every machine."""
+    """All Python files below a directory, or the one named, in one order on every machine."""
     root = os.path.realpath(path)
     found = Found(root, [], 0, [])
     if os.path.isfile(root):

@@ -87,7 +87,9 @@ def ordered(found: Iterable[Finding]) -> list[Finding]:
     """In the order of the rules, each by file and line; one for each place and subject."""
     rank = {rule: number for number, rule in enumerate(RULES)}
     unique = {one.fingerprint: one for one in reversed(list(found))}
-    return sorted(unique.values(), key=lambda one: (rank[one.rule], one.path, one.line, one.subject))
+    return sorted(
+        unique.values(), key=lambda one: (rank[one.rule], one.path, one.line, one.subject)
+    )
 
 
 def implementations(known: list[Implementation]) -> Iterator[Finding]:
@@ -115,9 +117,9 @@ def _likeness(
     if copies:
         yield f"its code is that of {', '.join(copies)}"
         return
-    shared = set(one.public) & set(lead.public)
     if similarity(one, lead) >= _ALIKE:
-        yield f"{len(shared)} of {len(set(one.public) | set(lead.public))} public methods are shared"
+        ours, theirs = set(one.public), set(lead.public)
+        yield f"{len(ours & theirs)} of {len(ours | theirs)} public methods are shared"
     differing = drift(one, lead)
     if differing:
         yield _few(differing)
@@ -130,15 +132,18 @@ def different_classes(graph: Graph, known: list[Implementation]) -> Iterator[Fin
     places: list[tuple[str, str, int, tuple[Target, ...], bool]] = []
     for module in sorted(graph.files):
         for name, line in sorted(graph.names(module).items()):
-            found = tuple(
-                one for one in graph.lookup(module, name, every=True) if one in targets
-            )
+            found = tuple(one for one in graph.lookup(module, name, every=True) if one in targets)
             if not found:
                 continue
             meant.setdefault(name, set()).update(found)
             places.append((module, name, line, found, _hands_on(graph, module, name, found)))
-    for module, name, line, found, hands_on in places:
+    for module, name, last, found, hands_on in places:
+        line = last
+        depends = [one.line for one in graph.bindings(module, name) if one.branch is not None]
+        if len(found) > 1 and not depends:
+            continue  # an alias of such a name
         if len(found) > 1:
+            line = depends[0]
             leads = " or ".join(map(str, found))
             message = f"{module}.{name} is {leads}, as it happens when the module is imported"
         elif hands_on and len(meant[name]) > 1 and not targets[found[0]].canonical:
@@ -217,5 +222,3 @@ def writers(graph: Graph, known: Iterable[Writer]) -> Iterator[Finding]:
 def _few(texts: list[str]) -> str:
     rest = f" and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else ""
     return ", ".join(texts[:_SHOWN]) + rest
-
-

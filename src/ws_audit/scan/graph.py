@@ -97,16 +97,16 @@ class Graph:
             self._known[key] = found
         return found
 
-    def _found(
-        self, module: str, name: str, *, every: bool, typing: bool
-    ) -> Iterable[Target]:
+    def _found(self, module: str, name: str, *, every: bool, typing: bool) -> Iterable[Target]:
         file = self.files.get(module)
         if file is None:
             return ()
         groups: dict[str, list[Target]] = {}
         for one in _effective(self.bindings(module, name), typing=typing):
             label = one.branch[1].partition(".")[0] if one.branch else ""
-            groups.setdefault(label, []).extend(self._meant(module, one, every=every, typing=typing))
+            groups.setdefault(label, []).extend(
+                self._meant(module, one, every=every, typing=typing)
+            )
         if "try" in groups and "except" in groups and groups["try"] and not every:
             del groups["except"]
         found = [target for targets in groups.values() for target in targets]
@@ -130,9 +130,7 @@ class Graph:
             return False
         return not name.startswith("_") if file.exported is None else name in file.exported
 
-    def _meant(
-        self, module: str, one: Binding, *, every: bool, typing: bool
-    ) -> tuple[Target, ...]:
+    def _meant(self, module: str, one: Binding, *, every: bool, typing: bool) -> tuple[Target, ...]:
         if one.kind in (CLASS, FUNCTION):
             return (Target(one.kind, module, one.name),)
         if one.kind == MODULE:

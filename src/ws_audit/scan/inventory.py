@@ -31,7 +31,9 @@ MANAGER, EMITTER, FACTORY, REGISTRY = "manager", "emitter", "factory", "registry
 _NAMED: Final = re.compile(f"{naming.MANAGER_CLASS}|{naming.MAYBE_CLASS}")
 _FACTORY: Final = re.compile(naming.FACTORY_CLASS)
 # Methods that every socket, stream or actor has: to share one of them says nothing.
-_COMMON: Final = frozenset({"send", "send_json", "send_text", "send_bytes", "close", "emit", "push"})
+_COMMON: Final = frozenset(
+    {"send", "send_json", "send_text", "send_bytes", "close", "emit", "push"}
+)
 _SENDING: Final = frozenset({SEND, BROADCAST})
 
 
@@ -63,7 +65,7 @@ def duties(graph: Graph, products: Products) -> dict[Target, str]:
     doubtful: list[Target] = []
     for (module, qualname), cls in sorted(products.classes.items()):
         target = Target(CLASS, module, qualname)
-        if not cls.taken or "<locals>" in qualname and cls.endpoint:
+        if not cls.taken or ("<locals>" in qualname and cls.endpoint):
             continue
         direct = (module, qualname) in sends or cls.emits or (cls.queues and cls.keeps == MANY)
         if cls.keeps == MANY and direct:
@@ -76,7 +78,9 @@ def duties(graph: Graph, products: Products) -> dict[Target, str]:
     for target in doubtful:
         cls = products.classes[target.module, target.name]
         named = _NAMED.search(words(cls.qualname.rpartition(".")[2])) is not None
-        below = any(products.is_based_on(target, one) for one, duty in found.items() if duty == MANAGER)
+        below = any(
+            products.is_based_on(target, one) for one, duty in found.items() if duty == MANAGER
+        )
         if below:
             found[target] = MANAGER
         elif named or _specific((cls,)) & known:
@@ -109,7 +113,9 @@ def _specific(classes: Iterable[Class]) -> set[str]:
         method.name
         for cls in classes
         for method in cls.methods
-        if method.kind in _SENDING and method.name not in _COMMON and not method.name.startswith("_")
+        if method.kind in _SENDING
+        and method.name not in _COMMON
+        and not method.name.startswith("_")
     }
 
 
@@ -179,7 +185,7 @@ def import_paths(graph: Graph, wanted: Iterable[Target]) -> dict[Target, list[st
     found: dict[Target, list[str]] = {}
     for module in sorted(graph.files):
         for name in sorted(graph.names(module)):
-            for target in graph.lookup(module, name, every=True):
+            for target in graph.lookup(module, name):
                 if target in targets:
                     found.setdefault(target, []).append(f"{module}.{name}")
     return found
@@ -206,5 +212,3 @@ def drift(one: Implementation, other: Implementation) -> list[str]:
             here, there = ", ".join(method.parameters), ", ".join(same.parameters)
             found.append(f"{method.name}({here}) is {method.name}({there}) there")
     return found
-
-

@@ -19,21 +19,21 @@ from ws_audit.classes.signs import words
 
 from .expressions import CONTAINERS, assignments, names
 from .facts import MANY, NO, ONE, Class, Expression, Method
-from .shapes import Functions, Shape, decorators, dotted, methods_of
+from .shapes import Shape, methods_of
 from .sockets import SOCKET_TYPE, is_socket
+from .trees import Functions, decorators, dotted, walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _ROOMS: Final = frozenset({"room", "to", "skip_sid", "namespace"})
 _EMITTER: Final = re.compile(r"(^|_)(sio|socket_?io|server|io)(_|$)")
-_CONNECTIONS: Final = re.compile(r"(^|_)(web_?sockets?|connections?|sockets?)(_|$)")
-_LITERALS: Final = (ast.Dict, ast.DictComp, ast.List, ast.ListComp, ast.Set, ast.SetComp)
+_PUTTING: Final = (ast.Assign, ast.AnnAssign, ast.NamedExpr, ast.Call)
 
 
 def kept_by(tree: ast.Module, shaped: Mapping[int, tuple[str, Shape]]) -> Iterator[Class]:
     """The classes of a file that has been looked at for managers."""
-    for node in ast.walk(tree):
+    for node in walk(tree):
         if isinstance(node, ast.ClassDef) and node.lineno in shaped:
             qualname, shape = shaped[node.lineno]
             look = _Look(node)
@@ -59,12 +59,11 @@ class _Look:
     def __init__(self, node: ast.ClassDef) -> None:
         self.attributes: dict[str, tuple[Expression, ...]] = {}
         self.emits = self.queues = self.abstract = False
-        self._containers: set[str] = set()
         self._sockets: set[str] = set()  # attributes, or "x[]" for the items of x
         self._queues: set[str] = set()
         for statement in node.body:
             if not isinstance(statement, (ast.ClassDef, *Functions)):
-                self._put(statement, {}, set(), "")
+                self._put(statement, set(), "")
         for method in methods_of(node):
             self._method(method)
 
@@ -84,7 +83,7 @@ class _Look:
             if is_socket(one.arg, ast.unparse(one.annotation) if one.annotation else "")
         }
         made_here: set[str] = set()  # queues, and things made of sockets
-        for inner in ast.walk(node):
+        for inner in walk(node):
             if isinstance(inner, (ast.Assign, ast.NamedExpr)):
                 target = inner.targets[0] if isinstance(inner, ast.Assign) else inner.target
                 if isinstance(target, ast.Name) and inner.value is not None:
@@ -94,28 +93,25 @@ class _Look:
                         inner.value, (ast.Tuple, ast.Dict, ast.Call)
                     ):
                         sockets.add(target.id)
-            self._put(inner, {}, sockets, node.name, made_here)
+            if isinstance(inner, _PUTTING):
+                self._put(inner, sockets, node.name, made_here)
             if isinstance(inner, ast.Call):
                 self._called(inner)
 
     def _put(
         self,
         node: ast.AST,
-        _: Mapping[str, str],
         sockets: set[str],
         method: str,
         queues: set[str] | None = None,
     ) -> None:
-        for name, known, value in assignments(node):
-            if method:
-                if not name.startswith(("self.", "cls.")):
-                    continue
-                name = name.partition(".")[2]
+        for target, known, value in assignments(node):
+            holder, _, name = target.partition(".") if method else ("self", "", target)
+            if holder not in ("self", "cls"):
+                continue
             plain = name.removesuffix("[key]").removesuffix("[]")
             if not name.endswith("[key]"):
                 self.attributes[name] = (*self.attributes.get(name, ()), known)
-            if _is_container(value):
-                self._containers.add(plain)
             if name.endswith("]"):
                 if _mentions(value, sockets):
                     self._sockets.add(f"{plain}[]")
@@ -143,24 +139,20 @@ class _Look:
             self.queues = True
 
 
-def _is_container(value: ast.AST) -> bool:
-    if isinstance(value, ast.Call):
-        return dotted(value.func).rpartition(".")[2] in CONTAINERS | {"field"}
-    return isinstance(value, _LITERALS)
-
-
 def _is_queue(value: ast.AST) -> bool:
     return isinstance(value, ast.Call) and dotted(value.func).rpartition(".")[2].endswith("Queue")
 
 
 def _mentions(value: ast.AST, wanted: set[str]) -> bool:
     return bool(wanted) and any(
-        isinstance(one, ast.Name) and one.id in wanted for one in ast.walk(value)
+        isinstance(one, ast.Name) and one.id in wanted for one in walk(value)
     )
 
 
 def _method(node: ast.FunctionDef | ast.AsyncFunctionDef, shape: Shape) -> Method:
-    arguments = [one.arg for one in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
+    arguments = [
+        one.arg for one in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
+    ]
     if "staticmethod" not in decorators(node):
         arguments = arguments[1:]
     return Method(
@@ -174,7 +166,7 @@ def _method(node: ast.FunctionDef | ast.AsyncFunctionDef, shape: Shape) -> Metho
 def _digest(node: ast.ClassDef) -> str:
     """The same for two classes whose code differs in nothing but local names and texts."""
     parts: list[str] = []
-    for one in ast.walk(node):
+    for one in walk(node):
         if isinstance(one, Functions):
             parts.append(one.name)
         elif isinstance(one, ast.Attribute):

@@ -76,9 +76,7 @@ def name_all(root: str, paths: Iterable[str], imported: Iterable[str]) -> Named:
     return named
 
 
-def _above(
-    root: str, children: set[str], pairs: set[tuple[str, str]]
-) -> tuple[str, ...]:
+def _above(root: str, children: set[str], pairs: set[tuple[str, str]]) -> tuple[str, ...]:
     """The names of directories at and above the root that are part of its modules' names."""
     names: list[str] = []
     directory = root

@@ -210,9 +210,7 @@ class Products:
         else:
             found = (Target("module", origin, ""),) if self._graph.is_module(origin) else ()
         for part in rest.split(".") if rest else ():
-            found = tuple(
-                one for target in found for one in self._graph.attribute(target, part)
-            )
+            found = tuple(one for target in found for one in self._graph.attribute(target, part))
         return found
 
     def _inner(self, module: str, function: Function, name: str) -> Target | None:
@@ -245,9 +243,7 @@ class Products:
             return found or self.declared(holder.module, function.annotation)
         if depth > _DEPTH:
             return ()
-        return [
-            one for base in self.bases(holder) for one in self._method(base, name, depth + 1)
-        ]
+        return [one for base in self.bases(holder) for one in self._method(base, name, depth + 1)]
 
 
 def _owner(function: Function) -> str:

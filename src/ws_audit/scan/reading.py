@@ -15,8 +15,8 @@ import re
 import warnings
 from typing import TYPE_CHECKING, Final
 
-from ws_audit.classes.signs import words
 from ws_audit import naming
+from ws_audit.classes.signs import words
 
 from .bindings import Bindings
 from .bodies import Bodies
@@ -35,6 +35,7 @@ _CLIENT: Final = re.compile(
     rb"|websocket\.create_connection|import\s+connect\b|websocket_connect"
 )
 _SERVER: Final = re.compile(rb"\.accept\(|WebSocketResponse|serve\(|WebSocketHandler|APIRouter")
+_SENDS: Final = re.compile(rb"\bsend\b|" + "|".join(sorted(naming.SOCKET_SENDS)).encode())
 _LIVE_MODULE: Final = re.compile(naming.LIVE_MODULE)
 _LIVE_NAME: Final = re.compile(naming.LIVE_NAME)
 
@@ -69,7 +70,8 @@ def _read(path: str, text: bytes) -> File:
     shaped = shapes(tree, module, found.origins()) if hinted and found.has_class else {}
     client = _CLIENT.search(text) is not None and _SERVER.search(text) is None
     live = hinted and not client and _is_live(module, found.origins())
-    bodies = Bodies(tree, live=live, client=client)
+    quiet = client or not hinted or _SENDS.search(text) is None
+    bodies = Bodies(tree, live=live, quiet=quiet)
     return File(
         path,
         bindings=tuple(found.bindings),

@@ -80,11 +80,11 @@ def text(found: Survey, fresh: Collection[Finding], *, baseline: bool) -> str:
             lines.append(f"      and {len(one.paths) - _PATHS} more")
     shown = [one for one in found.findings if one in fresh]
     rule = ""
-    for one in shown:
-        if one.rule != rule:
-            rule = one.rule
+    for finding in shown:
+        if finding.rule != rule:
+            rule = finding.rule
             lines += ["", f"{rule} ({RULES[rule][0]}): {RULES[rule][1]}"]
-        lines.append(f"  {one.path}:{one.line}: {one.message}")
+        lines.append(f"  {finding.path}:{finding.line}: {finding.message}")
     lines.append("")
     if baseline:
         old = len(found.findings) - len(shown)

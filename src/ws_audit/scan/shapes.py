@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from ws_audit.classes.classify import Target, classify, method_kind
 from ws_audit.classes.signs import has_realtime_base, is_realtime
 
+from .trees import Functions, below, decorators, dotted
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 _RUN_BY_MAKING: Final = frozenset({"__init_subclass__", "__set_name__", "__mro_entries__"})
 _SHELLS: Final = {"staticmethod": staticmethod, "classmethod": classmethod}
 _PROPERTIES: Final = ("property", "cached_property", "setter", "deleter", "getter")
-
-Functions = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 class Shape(NamedTuple):
@@ -91,7 +91,7 @@ def _collect(code: CodeType, codes: dict[tuple[str, int], CodeType]) -> None:
 
 
 def _classes(node: ast.AST, prefix: str) -> Iterator[tuple[ast.ClassDef, str]]:
-    for child in ast.iter_child_nodes(node):
+    for child in below(node):
         if isinstance(child, ast.ClassDef):
             yield child, f"{prefix}{child.name}"
             yield from _classes(child, f"{prefix}{child.name}.")
@@ -183,25 +183,4 @@ def methods_of(node: ast.ClassDef) -> Iterator[ast.FunctionDef | ast.AsyncFuncti
 
 
 def _statements(node: ast.AST) -> Iterable[ast.AST]:
-    return [one for one in ast.iter_child_nodes(node) if isinstance(one, ast.stmt)]
-
-
-def decorators(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> tuple[str, ...]:
-    """The last names of its decorators, whether these are called or not."""
-    found = (one.func if isinstance(one, ast.Call) else one for one in node.decorator_list)
-    return tuple(dotted(one).rpartition(".")[2] for one in found)
-
-
-def dotted(node: ast.AST) -> str:
-    """`a.b.c` as a text; without what stands in brackets; empty if it is something else."""
-    parts: list[str] = []
-    while True:
-        if isinstance(node, ast.Attribute):
-            parts.append(node.attr)
-            node = node.value
-        elif isinstance(node, ast.Subscript):
-            node = node.value
-        elif isinstance(node, ast.Name):
-            return ".".join((node.id, *reversed(parts)))
-        else:
-            return ""
+    return [one for one in below(node) if isinstance(one, ast.stmt)]

@@ -17,7 +17,7 @@ from ws_audit import naming
 from ws_audit.classes.signs import words
 
 from .facts import ATTRIBUTE, OWN, TABLE, Write
-from .shapes import dotted
+from .trees import Definitions, below, dotted, own, walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -59,7 +59,7 @@ def writes(
         holder, verb = node.func.value, node.func.attr
         if verb not in _SENDS and verb != "send":
             continue
-        origin = _origin(holder, parameters, origins)
+        origin = _origin(holder, origins)
         if not origin or not _speaks(holder, verb, parameters, live=live):
             continue
         if origin == OWN and (handler or _excused(node, block)):
@@ -67,9 +67,7 @@ def writes(
         yield Write(node.lineno, ast.unparse(holder), origin)
 
 
-def _speaks(
-    holder: ast.AST, verb: str, parameters: Mapping[str, str], *, live: bool
-) -> bool:
+def _speaks(holder: ast.AST, verb: str, parameters: Mapping[str, str], *, live: bool) -> bool:
     """Whether what is sent to is a socket, by its name, its annotation or its file."""
     last = _last(holder)
     if SOCKET_TYPE.search(parameters.get(last, "")) or _SURE.search(words(last)):
@@ -88,7 +86,7 @@ def _last(node: ast.AST) -> str:
     return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
 
 
-def _origin(holder: ast.AST, parameters: Mapping[str, str], origins: Mapping[str, str]) -> str:
+def _origin(holder: ast.AST, origins: Mapping[str, str]) -> str:
     if isinstance(holder, ast.Name):
         if holder.id in ("self", "cls", "super"):
             return ""
@@ -103,9 +101,9 @@ def _origin(holder: ast.AST, parameters: Mapping[str, str], origins: Mapping[str
 def _origins(statements: list[ast.stmt]) -> dict[str, str]:
     """Of each local name that may be a socket, where it comes from; empty: from a client."""
     found: dict[str, str] = {}
-    for node in _inside(statements):
+    for node in own(statements):
         if isinstance(node, (ast.For, ast.AsyncFor, ast.comprehension)):
-            for name in ast.walk(node.target):
+            for name in walk(node.target):
                 if isinstance(name, ast.Name):
                     found[name.id] = TABLE
         elif isinstance(node, (ast.With, ast.AsyncWith)):
@@ -154,7 +152,7 @@ def _excused(call: ast.Call, block: list[ast.stmt]) -> bool:
         and dotted(node.func.value) == socket
         for statement in later
         if isinstance(statement, ast.Expr)
-        for node in ast.walk(statement)
+        for node in walk(statement)
     )
 
 
@@ -175,23 +173,12 @@ def _said(argument: ast.AST) -> Iterator[str]:
                 yield "error"
 
 
-def _inside(statements: Iterable[ast.AST]) -> Iterator[ast.AST]:
-    """All nodes of a function's own, not those of functions and classes defined in it."""
-    waiting: list[ast.AST] = list(statements)
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-            continue
-        yield node
-        waiting.extend(ast.iter_child_nodes(node))
-
-
 def _calls(
     statements: list[ast.stmt], *, handler: bool = False
 ) -> Iterator[tuple[ast.Call, list[ast.stmt], bool]]:
     """Each call, with the block its statement stands in, and whether that handles an error."""
     for statement in statements:
-        if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        if isinstance(statement, Definitions):
             continue
         blocks: list[tuple[list[ast.stmt], bool]] = []
         for field in ("body", "orelse", "finalbody"):
@@ -204,11 +191,11 @@ def _calls(
             yield from _calls(block, handler=handles)
         waiting = [
             node
-            for node in ast.iter_child_nodes(statement)
+            for node in below(statement)
             if not isinstance(node, (ast.stmt, ast.ExceptHandler, ast.match_case))
         ]
         while waiting:
             node = waiting.pop()
             if isinstance(node, ast.Call):
                 yield node, statements, handler
-            waiting.extend(ast.iter_child_nodes(node))
+            waiting += below(node)

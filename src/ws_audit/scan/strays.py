@@ -43,9 +43,7 @@ class Construction(NamedTuple):
     factories: tuple[str, ...]
 
 
-def writers(
-    graph: Graph, products: Products, duties: Mapping[Target, str]
-) -> list[Writer]:
+def writers(graph: Graph, products: Products, duties: Mapping[Target, str]) -> list[Writer]:
     """All functions that write to sockets past every manager."""
     found: list[Writer] = []
     for module in sorted(graph.files):
@@ -77,7 +75,9 @@ def _is_layer(
         target = Target(CLASS, module, name)
         if target in duties or cls.endpoint or cls.keeps == ONE:
             return True
-        if any(products.is_based_on(target, one) for one, duty in duties.items() if duty == MANAGER):
+        if any(
+            products.is_based_on(target, one) for one, duty in duties.items() if duty == MANAGER
+        ):
             return True
     return False
 
@@ -106,9 +106,7 @@ def constructions(
     return sorted(found)
 
 
-def _made(
-    graph: Graph, products: Products
-) -> Iterator[tuple[str, Function | None, int, Target]]:
+def _made(graph: Graph, products: Products) -> Iterator[tuple[str, Function | None, int, Target]]:
     for module, file in graph.files.items():
         for call in file.calls:
             for target in graph.resolve(module, call.name):
@@ -125,8 +123,8 @@ def _belongs(
     module: str, function: Function | None, target: Target, ways: Iterable[Factory]
 ) -> bool:
     """Whether a place is a factory, what feeds one, or the class itself."""
-    if function is None:
-        return any(one.module == module for one in ways)
+    if function is None:  # a singleton beside its class or its factory is what these hand out
+        return module == target.module or any(one.module == module for one in ways)
     outer = function.qualname.partition(".<locals>.")[0]
     if module == target.module and outer.startswith(f"{target.name}."):
         return True

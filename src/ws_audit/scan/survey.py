@@ -109,7 +109,9 @@ def survey(path: str, canonical: Iterable[str] = (), progress: Progress | None =
         made = strays.constructions(graph, products, known, handed_out)
         told += findings.constructions(graph, made)
         told += findings.writers(graph, strays.writers(graph, products, duties))
-    problems += [f"circular import: {ring}; that name leads nowhere" for ring in sorted(graph.circles)]
+    problems += [
+        f"circular import: {ring}; that name leads nowhere" for ring in sorted(graph.circles)
+    ]
     problems += map(_ring, graph.import_circles())
     return Survey(
         found.root,
