@@ -24,10 +24,11 @@ async def front_desk(user_id: str, run_id: str) -> None:
 
 
 async def agent_desk(user_id: str, run_id: str) -> None:
-    """The agents' team uses its bridge, but for tools, where it has emitters."""
+    """The agents' team uses its bridge, and for one event already what is to replace it."""
     bridge = get_bridge()
     await bridge.emit_event(user_id, "agent_started", run_id)
-    await bridge.emit_event(user_id, "agent_thinking", run_id)
+    manager = await create_websocket_manager()
+    await manager.send_to_user(user_id, "agent_thinking", run_id)
     await pool.of(user_id).emit_event("tool_executing", run_id)
     await bridge.emit_event(user_id, "tool_completed", run_id)
     await bridge.emit_event(user_id, "agent_completed", run_id)
@@ -36,8 +37,9 @@ async def agent_desk(user_id: str, run_id: str) -> None:
 async def new_desk(user_id: str, run_id: str) -> None:
     """Moved to the asynchronous factory. Nothing is raised, and nothing arrives."""
     manager = await create_websocket_manager()
-    for event in ("agent_started", "agent_thinking", "tool_executing"):
+    for event in ("agent_started", "agent_thinking"):
         await manager.send_to_user(user_id, event, run_id)
+    await pool.of(user_id).emit_event("tool_executing", run_id)
     for event in ("tool_completed", "agent_completed"):
         await manager.send_to_user(user_id, event, run_id)
 

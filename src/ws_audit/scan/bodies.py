@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from .expressions import assignments, expression, names
 from .facts import Call, Expression, Function
-from .sockets import writes
+from .sockets import is_served, writes
 from .trees import Functions, below, decorators, dotted, own
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Bodies:
                 dict(imports),
                 tuple(body.calls),
                 () if self._quiet else tuple(writes(node.body, parameters, live=self._live)),
-                not _ROUTES.isdisjoint(named),
+                not _ROUTES.isdisjoint(named) or is_served(node.body, parameters),
                 tuple(body.shares),
             )
         )

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 _HINTS: Final = re.compile(rb"(?i)socket|ws|sse|sio|emit|broadcast|send|publish|notif|consumer")
 # A file that is a client, and no server as well: its sockets are other people's.
 _CLIENT: Final = re.compile(
-    rb"websockets(\.\w+)*\.connect\b|websockets\.\S*client|ws_connect|WebSocketApp|aconnect_ws"
-    rb"|websocket\.create_connection|import\s+connect\b|websocket_connect"
+    rb"websockets(\.\w+)*\.connect\b|websockets\.\S*client|ws_connect\b|WebSocketApp|aconnect_ws"
+    rb"|websocket\.create_connection|import\s+connect\b|websocket_connect\b"
 )
 _SERVER: Final = re.compile(rb"\.accept\(|WebSocketResponse|serve\(|WebSocketHandler|APIRouter")
 _SENDS: Final = re.compile(rb"\bsend\b|" + "|".join(sorted(naming.SOCKET_SENDS)).encode())

@@ -32,12 +32,30 @@ SOCKET_TYPE: Final = re.compile(
     r"\b(WebSocket|WebSocketServerProtocol|ServerConnection|WebSocketResponse)\b"
 )
 _CONNECTS: Final = naming.CLIENT_CALLS | {"websocket_connect", "connect", "client"}
+_CONVERSES: Final = frozenset(
+    {
+        *("accept", "receive", "receive_json", "receive_text", "receive_bytes", "recv"),
+        *("iter_json", "iter_text", "iter_bytes"),
+    }
+)
 # Answers on a socket's own business, which are nobody else's.
 _PROTOCOL: Final = re.compile(
     r"^(ping|pong|heartbeat|keep_?alive|ack\w*|error|auth\w*|subscri\w*|unsubscri\w*|connect(ed|ion\w*)"
     r"|welcome|hello|ready|close\w*)$",
     re.IGNORECASE,
 )
+
+
+def is_served(body: Iterable[ast.stmt], parameters: Mapping[str, str]) -> bool:
+    """Whether a function holds the conversation on a socket it was given."""
+    given = {name for name, annotation in parameters.items() if is_socket(name, annotation)}
+    return any(
+        isinstance(node, ast.Attribute)
+        and node.attr in _CONVERSES
+        and isinstance(node.value, ast.Name)
+        and node.value.id in given
+        for node in own(body)
+    )
 
 
 def is_socket(name: str, annotation: str) -> bool:

@@ -8,7 +8,11 @@ It must never blame what a manager does itself, or what hands it out.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import re
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from ws_audit import naming
+from ws_audit.classes.signs import words
 
 from .facts import CLASS, ONE, OWN, Function
 from .graph import Target
@@ -21,6 +25,9 @@ if TYPE_CHECKING:
     from .graph import Graph
     from .inventory import Implementation
     from .products import Products
+
+
+_DOUBLE: Final = re.compile(naming.NOT_MANAGER_CLASS)
 
 
 class Writer(NamedTuple):
@@ -75,6 +82,8 @@ def _is_layer(
         target = Target(CLASS, module, name)
         if target in duties or cls.endpoint or cls.keeps == ONE:
             return True
+        if _DOUBLE.search(words(name.rpartition(".")[2])):
+            return True
         if any(
             products.is_based_on(target, one) for one, duty in duties.items() if duty == MANAGER
         ):
@@ -128,4 +137,13 @@ def _belongs(
     outer = function.qualname.partition(".<locals>.")[0]
     if module == target.module and outer.startswith(f"{target.name}."):
         return True
-    return any(one.module == module and one.function.qualname == outer for one in ways)
+    return any(
+        one.module == module
+        # What a class makes for itself, its own factory hands out.
+        and (one.function.qualname == outer or _class_of(outer) == one.function.owner != "")
+        for one in ways
+    )
+
+
+def _class_of(qualname: str) -> str:
+    return qualname.rpartition(".")[0]
