@@ -172,17 +172,25 @@ def test_what_differs_between_two(tmp_path: Path) -> None:
 FACTORIES: dict[str, tuple[str, bool | None]] = {
     "made": ("def make(): return Hub()", True),
     "a singleton": (
-        "_hub = None\ndef get_hub() -> Hub:\n    global _hub\n    if _hub is None: _hub = Hub()\n"
-        "    return _hub",
+        (
+            "_hub = None\ndef get_hub() -> Hub:\n    global _hub\n"
+            "    if _hub is None: _hub = Hub()\n"
+            "    return _hub"
+        ),
         True,
     ),
     "one per user": (
-        "_hubs = {}\ndef get_hub(user):\n    if user not in _hubs: _hubs[user] = Hub()\n"
-        "    return _hubs[user]",
+        (
+            "_hubs = {}\ndef get_hub(user):\n    if user not in _hubs: _hubs[user] = Hub()\n"
+            "    return _hubs[user]"
+        ),
         True,
     ),
     "setdefault": ("_hubs = {}\ndef get_hub(user): return _hubs.setdefault(user, Hub())", True),
-    "a class method": ("class HubFactory:\n    @classmethod\n    def create(cls): return Hub()", True),
+    "a class method": (
+        "class HubFactory:\n    @classmethod\n    def create(cls): return Hub()",
+        True,
+    ),
     "another factory's": ("def one(): return Hub()\ndef get_hub(): return one()", True),
     "or nothing": ("def get_hub(x):\n    if x: return Hub()\n    return None", True),
     "a dependency": ("async def hub_dependency():\n    hub = Hub()\n    yield hub", True),
@@ -257,7 +265,7 @@ def test_managers_made_past_their_factory(tmp_path: Path) -> None:
         tmp_path,
         {
             "app/hub.py": hub() + "shared = Hub()\n",
-            "app/make.py": "from .hub import Hub\n_hub = Hub()\ndef get_hub() -> Hub: return _hub\n",
+            "app/make.py": "from .hub import Hub\n_hub = Hub()\ndef get_hub(): return _hub\n",
             "app/past.py": "from app import hub\ndef work():\n    return 1, hub.Hub()\n",
             "app/late.py": "def work():\n    from app.hub import Hub as H\n    H(); H()\n",
             "app/global.py": "from .hub import Hub\nmine = Hub()\n",
@@ -271,8 +279,10 @@ def test_managers_made_past_their_factory(tmp_path: Path) -> None:
 
 WRITES = {
     "from a manager's table": (
-        "from .hub import Hub\nhub = Hub()\nasync def tell(user):\n"
-        "    await hub._sockets[user].send_json({})",
+        (
+            "from .hub import Hub\nhub = Hub()\nasync def tell(user):\n"
+            "    await hub._sockets[user].send_json({})"
+        ),
         "socket-write",
     ),
     "in a loop over a table": (
@@ -284,40 +294,55 @@ WRITES = {
         "socket-write",
     ),
     "another class's socket": (
-        "class Analysis:\n    def attach(self, session): self.session = session\n"
-        "    async def run(self): await self.session.websocket.send_json({'type': 'done'})",
+        (
+            "class Analysis:\n    def attach(self, session): self.session = session\n"
+            "    async def run(self): await self.session.websocket.send_json({'type': 'done'})"
+        ),
         "socket-write",
     ),
     "its own endpoint": (
-        "@app.websocket('/ws')\nasync def chat(websocket):\n"
-        "    await websocket.send_json({'type': 'done'})",
+        (
+            "@app.websocket('/ws')\nasync def chat(websocket):\n"
+            "    await websocket.send_json({'type': 'done'})"
+        ),
         "own-socket-write",
     ),
     "a conversation": (
-        "async def chat(websocket):\n    async for text in websocket.iter_text():\n"
-        "        await websocket.send_text(text)",
+        (
+            "async def chat(websocket):\n    async for text in websocket.iter_text():\n"
+            "        await websocket.send_text(text)"
+        ),
         "own-socket-write",
     ),
     "an answer to ping": (
-        "@app.websocket('/ws')\nasync def chat(websocket):\n"
-        "    await websocket.send_json({'type': 'pong'})",
+        (
+            "@app.websocket('/ws')\nasync def chat(websocket):\n"
+            "    await websocket.send_json({'type': 'pong'})"
+        ),
         "",
     ),
     "what is wrong": (
-        "@app.websocket('/ws')\nasync def chat(websocket):\n"
-        "    try:\n        work()\n    except ValueError as error:\n"
-        "        await websocket.send_json({'detail': str(error)})",
+        (
+            "@app.websocket('/ws')\nasync def chat(websocket):\n"
+            "    try:\n        work()\n    except ValueError as error:\n"
+            "        await websocket.send_json({'detail': str(error)})"
+        ),
         "",
     ),
     "why it closes": (
-        "@app.websocket('/ws')\nasync def chat(websocket):\n    if not ok():\n"
-        "        await websocket.send_text('no room')\n        await websocket.close()\n"
-        "        return",
+        (
+            "@app.websocket('/ws')\nasync def chat(websocket):\n    if not ok():\n"
+            "        await websocket.send_text('no room')\n        await websocket.close()\n"
+            "        return"
+        ),
         "",
     ),
     "a client's socket": (
-        "import websockets\nasync def ask(url):\n    async with websockets.connect(url) as ws:\n"
-        "        await ws.send('x')",
+        (
+            "import websockets\nasync def ask(url):\n"
+            "    async with websockets.connect(url) as ws:\n"
+            "        await ws.send('x')"
+        ),
         "",
     ),
     "no socket": ("def post(bot):\n    bot.send_text('x')", ""),

@@ -48,7 +48,8 @@ def test_the_fragmented_one_is_seen_as_it_is() -> None:
 
 def test_the_consolidated_one_is_clean() -> None:
     found = survey(str(EXAMPLES / "consolidated"))
-    assert found.findings == found.problems == []
+    assert found.findings == []
+    assert found.problems == []
     counts = found.summary
     assert counts["implementations"] == counts["import_paths"] == counts["factories"] == 1
     assert counts["inconsistent_factories"] == counts["bypasses"] == counts["unparsed"] == 0
@@ -152,9 +153,7 @@ def until_over(client: ClientConnection) -> list[dict[str, Any]]:
     ("name", "lost", "mixed_up", "formats"),
     [("fragmented", 5, 3, 2), ("consolidated", 0, 0, 1)],
 )
-def test_what_clients_see(
-    name: str, lost: int, mixed_up: int, formats: int
-) -> None:
+def test_what_clients_see(name: str, lost: int, mixed_up: int, formats: int) -> None:
     users = [f"user{number}" for number in range(10)]
     with served(name) as url, contextlib.ExitStack() as stack:
         first = stack.enter_context(connect(f"{url}?user={users[0]}"))

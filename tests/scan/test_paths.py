@@ -29,7 +29,10 @@ WAYS: dict[str, tuple[dict[str, str], set[str]]] = {
     ),
     "a star": ({"app/a.py": "from .hub import *"}, {"app.a.Hub"}),
     "a star with __all__": (
-        {"app/a.py": "from .hub import Hub\n__all__ = ['x']\nx = 1", "app/b.py": "from .a import *"},
+        {
+            "app/a.py": "from .hub import Hub\n__all__ = ['x']\nx = 1",
+            "app/b.py": "from .a import *",
+        },
         {"app.a.Hub"},
     ),
     "a star, and what is private": (
@@ -81,7 +84,7 @@ WAYS: dict[str, tuple[dict[str, str], set[str]]] = {
     ),
     "__getattr__ by several names": (
         {
-            "app/a.py": "import importlib\ndef __getattr__(name):\n    if name in ('Hub', 'Other'):\n"
+            "app/a.py": "import importlib\ndef __getattr__(name):\n    if name in ('Hub', 'X'):\n"
             "        return getattr(importlib.import_module('app.hub'), name)\n"
             "    raise AttributeError(name)"
         },
@@ -90,7 +93,8 @@ WAYS: dict[str, tuple[dict[str, str], set[str]]] = {
     "__getattr__ from a table": (
         {
             "app/a.py": "import importlib\n_MOVED = {'Hub': '.hub', 'Old': ('app.hub', 'Hub')}\n"
-            "def __getattr__(name):\n    return getattr(importlib.import_module(_MOVED[name]), name)"
+            "def __getattr__(name):\n"
+            "    return getattr(importlib.import_module(_MOVED[name]), name)"
         },
         {"app.a.Hub", "app.a.Old"},
     ),

@@ -53,6 +53,7 @@ KEYS: dict[str, tuple[object, str, object]] = {
     "limits.cpu_share": (0.05, "1", 1.0),
     "selftest.interval_seconds": (0, "600", 600),
     "canary.tokens_file": ("", f"'{TOKENS}'", str(TOKENS)),
+    "inventory.canonical": ((), '["app.ws.hub:Hub"]', ("app.ws.hub:Hub",)),
     "push.log": (True, "false", False),
     "push.webhook": ("", '"https://hook.example/x"', "https://hook.example/x"),
     "identity.connection": (
@@ -101,6 +102,7 @@ LISTS = (
 )
 FIELDS = 'a list of dotted field paths, such as "data.user_id"'
 INTERVAL = "a whole number from 0 to 1800"
+CLASSES = 'a list of classes as "module:qualname", such as "app.realtime.hub:Hub"'
 SHARE = "a number above 0, at most 1"
 TABLES = "tables, each begun with [[manager]]"
 MODES = '"observe" or "block"'
@@ -150,6 +152,8 @@ BAD = [
     ("limits.cpu_share", "nan", "nan", SHARE),
     ("limits.cpu_share", "true", "true", SHARE),
     ("limits.cpu_share", '"5%"', "'5%'", SHARE),
+    ("inventory.canonical", '["app.hub.Hub"]', "['app.hub.Hub']", CLASSES),
+    ("inventory.canonical", '"app.hub:Hub"', "'app.hub:Hub'", CLASSES),
     ("push.log", "1", "1", "true or false"),
     (
         "push.webhook",
@@ -290,9 +294,7 @@ def test_the_control_file_lies_in_the_trace_directory_unless_named(tmp_path: Pat
 
 def test_the_contracts_example_loads() -> None:
     settings, problems = load({"WS_AUDIT_CONFIG": str(EXAMPLE)}, "/srv")
-    assert problems == [
-        unsupported(what, EXAMPLE) for what in (*("limits.runs", "inventory", "sequence"),)
-    ]
+    assert problems == [unsupported(what, EXAMPLE) for what in ("limits.runs", "sequence")]
     assert settings.include == ("app.*",)
     assert settings.trace_dir == "/srv/ws-audit"
     assert settings.control_file == "/srv/ws-audit/control"
@@ -308,7 +310,7 @@ def test_the_contracts_example_loads() -> None:
         ),
     )
     for key in KEYS:
-        if key.startswith(("store.", "limits.", "push.")):
+        if key.startswith(("store.", "limits.", "push.", "inventory.")):
             assert field(settings, key) == KEYS[key][0], f"{key}: not the contract's default"
 
 

@@ -109,7 +109,7 @@ def _compared(found: list[Factory], known: dict[Target, Implementation]) -> list
     for one in found:
         if not one.function.owner:
             by_name.setdefault(one.function.qualname, []).append(one)
-    declared = any(one.declared for one in known.values())
+    duties = {one.duty for one in known.values() if one.declared}
     told: list[Factory] = []
     for one in found:
         why = list(one.why)
@@ -122,8 +122,12 @@ def _compared(found: list[Factory], known: dict[Target, Implementation]) -> list
             elif lead.function.is_async != one.function.is_async:
                 colour = "async" if one.function.is_async else "not async"
                 why.append(f"it is {colour}, unlike the function of the same name in {lead.module}")
-        others = [one for one in one.products if one in known and not known[one].canonical]
-        if declared and others and not why:
+        others = [
+            product
+            for product in one.products
+            if product in known and not known[product].canonical and known[product].duty in duties
+        ]
+        if others and not why:
             why.append(f"it returns {_either(others)}, which is not the canonical implementation")
         told.append(one._replace(why=tuple(why)))
     return told

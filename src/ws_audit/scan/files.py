@@ -68,7 +68,7 @@ def find(path: str) -> Found:
 
 
 def _below(root: str, inner: str, seen: dict[str, str], problems: list[str]) -> Iterator[str]:
-    directory = os.path.join(root, inner)
+    directory = os.path.join(root, inner) if inner else root
     real = os.path.realpath(directory)
     if real in seen:
         what = "a circle" if (directory + os.sep).startswith(seen[real] + os.sep) else "again"
