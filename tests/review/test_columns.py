@@ -20,7 +20,7 @@ from tests.unit.recorder import SECOND, START, Recorder
 from ws_audit import journal
 from ws_audit.incidents import Mark
 from ws_audit.model import SEVERITIES
-from ws_audit.review import columns, lines, parts, read
+from ws_audit.review import columns, lines, parts, read, shapes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,6 +34,8 @@ GARBAGE = [b"{", b"null", b"\xff\xfe", b'{"resourceSpans":[]}', b"x" * 3000, b""
 @pytest.fixture(autouse=True)
 def _small_stores_are_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(columns, "_WORTH_KEEPING", 1)
+    monkeypatch.setattr(shapes, "_WORTH", 1)
+    monkeypatch.setattr(parts, "_SHAPES", shapes.Shapes())
 
 
 def both(directory: Path) -> dict[str, Any]:

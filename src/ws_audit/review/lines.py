@@ -42,10 +42,22 @@ COUNTS: Final = {
     "dropped": schema.DROPPED,
 }
 
-_REASONS: Final = {reason: f"{schema.UNATTRIBUTED}.{reason}" for reason in schema.REASONS}
+REASONS: Final = {reason: f"{schema.UNATTRIBUTED}.{reason}" for reason in schema.REASONS}
+
+# Beside times and ids, this is all that is asked of a line (shapes reads no more of it).
+RESOURCE: Final = frozenset({"service.name", "service.version"})
+SPAN: Final = frozenset({"traceId", "spanId", "name", "startTimeUnixNano", "endTimeUnixNano"})
+NUMBERS: Final = frozenset(
+    {*COUNTS.values(), *REASONS.values(), schema.COUNT, schema.DELIVERED, schema.BYTES}
+)
+ATTRIBUTES: Final = NUMBERS | {
+    *(schema.RULE, schema.SEVERITY, schema.USER_HASH, schema.OWNER_HASH, schema.EVENT),
+    *(schema.MANAGER, schema.SITE, schema.OUTCOME, schema.SYNTHETIC, schema.FINAL),
+    schema.KEY_ID,
+}
 
 LONGEST: Final = 1 << 20  # no line of ours comes near: what is longer is something else
-_MOST: Final = (1 << 63) - 1  # OTLP's integers
+MOST: Final = (1 << 63) - 1  # OTLP's integers
 _LATEST_NS: Final = 253_402_300_800 * 1_000_000_000  # the year 10000: no time, but garbage
 
 # What a line that is none raises, one way or another.
@@ -112,16 +124,21 @@ class StoredSpan:
         "told",
     )
 
-    def __init__(self, resource: dict[str, Any], span: dict[str, Any], texts: Texts) -> None:
+    def __init__(
+        self,
+        resource: dict[str, Any],
+        span: dict[str, Any],
+        texts: Texts,
+        attributes: dict[str, Any] | None = None,
+    ) -> None:
         self.json = span
         self.resource = resource
-        self.attributes = attributes = attributes_of(span)
+        if attributes is None:
+            attributes = attributes_of(span)
+        self.attributes = attributes
         self.name = str(span["name"])
         self.id = _clean(str(span["spanId"]))
-        self.start_ns = int(span["startTimeUnixNano"])
-        self.end_ns = max(int(span["endTimeUnixNano"]), self.start_ns)
-        if not 0 < self.start_ns <= self.end_ns < _LATEST_NS:
-            raise ValueError("no time")
+        self.start_ns, self.end_ns = times(span["startTimeUnixNano"], span["endTimeUnixNano"])
 
         self.settled = schema.OUTCOME in attributes or schema.DELIVERED in attributes
         # What the outcome says: it went out, or may have. An aggregate tells how many did.
@@ -134,7 +151,11 @@ class StoredSpan:
         self.key = ""  # of a process's first span: which key its hashes were made with
         if self.name == schema.COVERAGE_SPAN:
             self.counts = {key: self._number(name, 0) for key, name in COUNTS.items()}
-            self.reasons = {reason: self._number(name, 0) for reason, name in _REASONS.items()}
+            self.reasons = {
+                reason: self._number(name, 0)
+                for reason, name in REASONS.items()
+                if name in attributes
+            }
         elif self.name == schema.PROCESS_SPAN:
             self.key = _clean(str(attributes.get(schema.KEY_ID, "")))
         elif self.name == schema.VIOLATION_SPAN and schema.RULE in attributes:
@@ -182,9 +203,18 @@ class StoredSpan:
 
     def _number(self, name: str, default: int) -> int:
         number = int(self.attributes.get(name, default))
-        if not 0 <= number <= _MOST:
+        if not 0 <= number <= MOST:
             raise ValueError("no count")
         return number
+
+
+def times(start: str, end: str) -> tuple[int, int]:
+    """First and last moment of a span. Raises ValueError if they are none."""
+    start_ns = int(start)
+    end_ns = max(int(end), start_ns)
+    if not 0 < start_ns <= end_ns < _LATEST_NS:
+        raise ValueError("no time")
+    return start_ns, end_ns
 
 
 def numbered(file: BinaryIO) -> Iterator[tuple[int, bytes]]:

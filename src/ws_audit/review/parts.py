@@ -12,10 +12,9 @@ slow one decides.
 from __future__ import annotations
 
 import gc
-import json
 import os
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -23,6 +22,7 @@ from ws_audit import schema
 from ws_audit.incidents import place
 
 from . import lines
+from .shapes import Shapes, Told
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     from ws_audit.model import Finding
 
 _BLOCK: Final = 4096
-_SPANS: Final = '"spans":['
+_REASON_OF: Final = {name: reason for reason, name in lines.REASONS.items()}
 _NOTHING: Final = msgspec.Raw(b"[]")
+_SHAPES: Final = Shapes()  # of all segments that this process reads
 
 
 class Part(msgspec.Struct):
@@ -150,8 +151,7 @@ class _Reading:
         self._seen: set[str] = set()  # span ids of which this part knows enough
         self._texts: lines.Texts = {}
         self._places: dict[str, str] = {}
-        self._decode = msgspec.json.Decoder().decode
-        self._frame: tuple[bytes, bytes, dict[str, Any]] | None = None
+        self._sums: dict[str, int] = {}  # of the coverage, by the attributes' names
 
     def read(self, file: BinaryIO) -> None:
         """Take in the lines as `lines.numbered` has them, as far as the part goes."""
@@ -164,76 +164,70 @@ class _Reading:
                 self._line(at, line)
             at += len(line)
             whole = line.endswith(b"\n")
+        sums = self._sums
+        part.coverage = {key: sums[it] for key, it in lines.COUNTS.items() if it in sums}
+        part.reasons = {key: sums[it] for key, it in lines.REASONS.items() if it in sums}
 
     def _line(self, at: int, line: bytes) -> None:
-        if not line.strip():
-            return
         part = self.part
-        played = lines.PLAYED in line
+        known = _SHAPES.find(line)
+        if known is None and not line.strip():
+            return
+        played = lines.PLAYED in line if known is None else known[0].played
         if not played:
             part.wrote = True
         try:
-            spans = self._quick(line) or self._slow(line)
+            if known is not None:
+                told = [known[0].told(known[1], self._texts)]
+            else:
+                told = [Told.of(span) for span in lines.spans(line, self._texts)]
+                _SHAPES.missed(line)
         except (lines.ForeignError, *lines.CORRUPT) as error:
             fault = lines.fault(line, error)
             first, count = part.faults.get(fault, (part.lines, 0))
             part.faults[fault] = (first, count + 1)
             return
-        for span in spans:
+        for one in told:
             if not played:
-                first_ns, last_ns = part.services.get(span.service, (span.start_ns, span.end_ns))
-                part.services[span.service] = (
-                    min(first_ns, span.start_ns),
-                    max(last_ns, span.end_ns),
-                )
-            self._span(span, at, len(line))
+                service = one.like.service
+                first_ns, last_ns = part.services.get(service, (one.start_ns, one.end_ns))
+                part.services[service] = min(first_ns, one.start_ns), max(last_ns, one.end_ns)
+            self._span(one, at, len(line))
 
-    def _quick(self, line: bytes) -> list[lines.StoredSpan] | None:
-        """Read a line that differs from one before it in its one span only; None: not sure."""
-        if self._frame is None:
-            return None
-        head, tail, resource = self._frame
-        if not (line.startswith(head) and line.endswith(tail)):
-            return None
-        try:
-            # Whatever this decoder takes, the standard library's reads as the same values.
-            span = self._decode(line[len(head) : -len(tail)])
-            return [lines.StoredSpan(resource, span, self._texts)]
-        except (msgspec.MsgspecError, *lines.CORRUPT):
-            return None
-
-    def _slow(self, line: bytes) -> list[lines.StoredSpan]:
-        spans = lines.spans(line, self._texts)
-        if len(spans) == 1:
-            self._frame = _frame(line) or self._frame
-        return spans
-
-    def _span(self, span: lines.StoredSpan, at: int, length: int) -> None:
+    def _span(self, told: Told, at: int, length: int) -> None:
         part = self.part
-        if span.counts is not None and self._kind == "coverage":
-            for key, count in span.counts.items():
-                part.coverage[key] = part.coverage.get(key, 0) + count
-            for reason, count in span.reasons.items():
-                part.reasons[reason] = part.reasons.get(reason, 0) + count
-            reasons = {reason: count for reason, count in span.reasons.items() if count}
-            counts = list(span.counts.values())
-            self.minutes.append(Minute(span.service, span.end_ns, counts, reasons))
-            part.finished = span.final
-        elif span.key:
-            part.key = span.key
-        elif span.finding is not None:
-            self._found(span, span.finding, at, length)
-        elif span.settled and span.name == schema.VIOLATION_SPAN:
-            self._settle(span)
+        like = told.like
+        if like.counts is not None and self._kind == "coverage":
+            self._count(like.service, told)
+            part.finished = like.final
+        elif like.key:
+            part.key = like.key
+        elif like.finding is not None:
+            self._found(told, like.finding, at, length)
+        elif like.settled and like.name == schema.VIOLATION_SPAN:
+            self._settle(told)
 
-    def _found(self, span: lines.StoredSpan, finding: Finding, begins: int, length: int) -> None:
+    def _count(self, service: str, told: Told) -> None:
+        numbers = told.numbers
+        for name, number in numbers.items():
+            self._sums[name] = self._sums.get(name, 0) + number
+        counts = [numbers.get(name, 0) for name in lines.COUNTS.values()]
+        reasons = {
+            _REASON_OF[name]: number
+            for name, number in numbers.items()
+            if number and name in _REASON_OF
+        }
+        self.minutes.append(Minute(service, told.end_ns, counts, reasons))
+
+    def _found(self, told: Told, finding: Finding, begins: int, length: int) -> None:
         where = self._places.get(finding.site)
         if where is None:
             where = self._places[finding.site] = place(finding.site)
         row = len(self.rows)
-        if not span.settled:
-            self.part.open[span.id] = (row, finding.count)
-            self._seen.add(span.id)
+        settled = told.like.settled
+        if not settled:
+            self.part.open[told.id] = (row, finding.count)
+            self._seen.add(told.id)
         self.rows.append(
             Row(
                 self._number,
@@ -242,51 +236,33 @@ class _Reading:
                 finding.version,
                 finding.rule,
                 finding.severity,
-                finding.recipient,
-                finding.owner,
+                told.recipient,
+                told.owner,
                 finding.manager,
                 finding.site,
                 where,
-                finding.first_ns,
-                finding.last_ns,
+                told.start_ns,
+                told.end_ns if finding.count > 1 else told.start_ns,
                 finding.count,
                 finding.delivered,
-                finding.size,
-                finding.trace_id,
+                told.numbers.get(schema.BYTES, 0),
+                told.trace_id,
                 finding.synthetic,
-                span.id,
-                not span.settled,
+                told.id,
+                not settled,
                 begins,
                 length,
             )
         )
 
-    def _settle(self, span: lines.StoredSpan) -> None:
-        waiting = self.part.open.pop(span.id, None)
+    def _settle(self, told: Told) -> None:
+        like = told.like
+        waiting = self.part.open.pop(told.id, None)
         if waiting is not None:
             row, count = waiting
-            self.rows[row].delivered = span.delivered(count)
-        elif span.id in self._seen:
+            self.rows[row].delivered = like.delivered(count)
+        elif told.id in self._seen:
             self.part.orphans += 1
         else:
-            self.part.carried[span.id] = (span.told, span.out)
-            self._seen.add(span.id)
-
-
-def _frame(line: bytes) -> tuple[bytes, bytes, dict[str, Any]] | None:
-    """What is before and behind the one span of a line, and what its resource says."""
-    text = line.decode("utf-8", "surrogateescape")
-    start = text.find(_SPANS)
-    if not text.isascii() or text.count(_SPANS) != 1:
-        return None
-    start += len(_SPANS)
-    try:
-        span, end = json.JSONDecoder().raw_decode(text, start)
-        (resource_spans,) = json.loads(line)["resourceSpans"]
-        (scope_spans,) = resource_spans["scopeSpans"]
-        if scope_spans["spans"] != [span] or text[end] != "]":
-            return None
-        resource = lines.attributes_of(resource_spans["resource"])
-    except lines.CORRUPT:
-        return None
-    return line[:start], line[end:], resource
+            self.part.carried[told.id] = (like.told, like.out)
+            self._seen.add(told.id)
