@@ -25,7 +25,7 @@ from ws_audit.tools import cli
 if TYPE_CHECKING:
     from ws_audit.review.story import Story
 
-VOID = {"meta", "link", "input", "br", "col"}
+VOID = {"meta", "link", "input", "br", "col", "wbr"}
 MARKUP = "</script><script>run()</script><img src=x onerror=run()>'\"&{}</title></style>"
 HOSTILE = f"\u202e{MARKUP}\u2066\x1b[2J\ud800" + "W" * 40
 
@@ -70,6 +70,8 @@ class Tree(HTMLParser):
         assert self._here is self.root
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "wbr":
+            return  # where a text may break: as many as it has joints
         attributes = {key: value or "" for key, value in attrs}
         assert len(attributes) == len(attrs), (tag, attrs)
         element = Element(tag, attributes, self._here)

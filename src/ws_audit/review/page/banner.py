@@ -228,14 +228,19 @@ def index(story: Story) -> Html | None:
     incidents = story.incidents[:MAX_INDEXED]
     if not incidents:
         return None
+    same = _same_pairs(incidents)
     rows = [
         [
             tag("a", str(it.number), href=f"#incident-{it.number}"),
             join(severity(it.json["severity"]), tag("small", state(it.json))),
             join(
                 stored(it.json["rule"]),
+                tag("small", words.RULES.get(it.json["rule"], ""), class_="means"),
                 tag("small", codes(it.json["sites"][:SITES])),
                 tag("small", "incident ", code(it.json["id"])),
+                tag("small", f"the same pairs as {same[it.number]}: maybe one mistake")
+                if it.number in same
+                else None,
             ),
             number(len(it.json["pairs"]), "pairs"),
             number(it.json["events"], "events"),
@@ -263,6 +268,21 @@ def index(story: Story) -> Html | None:
         tag("p", f"{left:,} more are not on this page; they are in the JSON.") if left else None,
         id="incidents",
     )
+
+
+def _same_pairs(incidents: tuple[IncidentTold, ...]) -> dict[int, int]:
+    """Which incidents are about the very pairs of one before: by number, the number of that one.
+
+    One mistake may have several places or rules, and each of them is an incident.
+    """
+    first: dict[frozenset[tuple[str, str]], int] = {}
+    found = {}
+    for it in incidents:
+        pairs = frozenset((pair.recipient, pair.owner) for pair in it.pairs)
+        number_ = first.setdefault(pairs, it.number)
+        if it.leaks and number_ != it.number:
+            found[it.number] = number_
+    return found
 
 
 def severity(name: str) -> Html:

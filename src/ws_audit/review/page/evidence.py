@@ -94,12 +94,20 @@ def _pair(story: Story, incident: IncidentTold, pair: PairProofs, *, open_: bool
             ", ",
             counted(pair.of, "record"),
         ),
-        *[_proof(story, proof) for proof in pair.proofs],
+        *[
+            _proof(story, proof, again=bool(at) and _alike(proof, pair.proofs[at - 1]))
+            for at, proof in enumerate(pair.proofs)
+        ],
         open_=open_,
     )
 
 
-def _proof(story: Story, proof: Proof) -> Html:
+def _alike(proof: Proof, other: Proof) -> bool:
+    """Whether two violations rest on the same statements."""
+    return proof.statements == other.statements
+
+
+def _proof(story: Story, proof: Proof, *, again: bool) -> Html:
     row = proof.violation
     why = " and ".join(_WHY[it] for it in proof.why)
     single = row.count == 1
@@ -111,7 +119,7 @@ def _proof(story: Story, proof: Proof) -> Html:
         "div",
         tag("h4", f"{why[:1].upper()}{why[1:]}: ", moment(row.first_ns)),
         tag("p", tag("strong", _sentence(proof)), class_="says") if single else None,
-        _statements(story, proof) if proof.statements else None,
+        _told(story, proof, again=again) if proof.statements else None,
         facts(
             ("Outcome", stored(outcome)),
             ("Size", counted(row.size, "byte")),
@@ -156,6 +164,14 @@ def _sentence(proof: Proof) -> str:
         f"{len(kinds)} statements from {proof.independent} different places name the same "
         f"other person: {listed}."
     )
+
+
+def _told(story: Story, proof: Proof, *, again: bool) -> Html:
+    """The statements; they are written out once."""
+    if again:
+        count = counted_text(len(proof.statements), "statement")
+        return tag("p", f"By the same {count} as the one above.", class_="again")
+    return _statements(story, proof)
 
 
 def _statements(story: Story, proof: Proof) -> Html:

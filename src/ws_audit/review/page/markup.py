@@ -11,12 +11,14 @@ changes how others are read.
 from __future__ import annotations
 
 import html
+import re
 from typing import Final
 
 from ws_audit.incidents import timestamp
 
 LONGEST: Final = 300  # characters of one stored text; no name of ours is as long
-_VOID: Final = frozenset({"meta", "link", "input", "br", "col"})
+_VOID: Final = frozenset({"meta", "link", "input", "br", "col", "wbr"})
+_JOINT: Final = re.compile(r"(?<=[.:/_])")  # where a place or a name may go on in the next line
 
 UNKNOWN_TEXT: Final = "unknown"
 
@@ -75,13 +77,20 @@ def stored(value: str, default: str = UNKNOWN_TEXT) -> Html:
     """A text from the store: kept apart from the text around it, whichever way it is read."""
     if not value:
         return tag("span", default, class_="dim")
+    return tag("bdi", _shown(value))
+
+
+def _shown(value: str) -> str:
     more = f" ... ({len(value):,} characters)" if len(value) > LONGEST else ""
-    return tag("bdi", value[:LONGEST] + more)
+    return value[:LONGEST] + more
 
 
 def code(value: str, default: str = UNKNOWN_TEXT) -> Html:
-    """A stored text that is code: a place, a class, an id."""
-    return tag("code", stored(value)) if value else stored(value, default)
+    """A stored text that is code: a place, a class, an id. Too long, it breaks after a joint."""
+    if not value:
+        return stored(value, default)
+    first, *rest = _JOINT.split(_shown(value))
+    return tag("code", tag("bdi", first, *[it for one in rest for it in (tag("wbr"), one)]))
 
 
 def codes(values: list[str]) -> Html:

@@ -201,7 +201,7 @@ def _legend(lanes: Lanes) -> list[str]:
         sign(tag("rect", x=0, y=0, width=16, height=16, class_="judged")),
         " share of deliveries judged, ",
         sign(_hatch(0, 0, 16, 16)),
-        " a process without a record of that time. Drawn: ",
+        " no record of that time, or not of every process. Drawn: ",
         number(lanes.shown, "drawn"),
         " of ",
         number(lanes.attempted),
