@@ -19,7 +19,7 @@ from tests.review import scene
 from tests.review.conftest import NOW, told
 from ws_audit.model import SEVERITIES
 from ws_audit.review import rows
-from ws_audit.review.page import document, pairs
+from ws_audit.review.page import document, pairs, words
 from ws_audit.tools import cli
 
 if TYPE_CHECKING:
@@ -413,6 +413,41 @@ def test_its_policy_lets_run_what_is_ours_alone(night: Story) -> None:
     assert policy.startswith("default-src 'none';")
     assert "unsafe" not in policy
     assert not [it for it in root.all() if it.attributes.keys() & {"style", "src", "onclick"}]
+
+
+def test_incidents_of_the_very_same_pairs_are_said_to_be(tmp_path: Path) -> None:
+    process = scene.Process(tmp_path)
+    ann, bob, eve = map(scene.person, ("ann", "bob", "eve"))
+    for place in ("chat.hub:Hub.start:1", "chat.hub:Hub.end:2"):
+        process.leak(1, ann, bob, ws_audit__site=place)
+        process.leak(2, eve, bob, ws_audit__site=place)
+    process.leak(3, ann, bob, ws_audit__site="chat.other:send:3")
+    process.leak(4, ann, bob, rule="shared_instance", severity="hygiene")
+    process.leak(5, ann, bob, rule="shared_state", severity="hygiene")
+    rows = tree(told(tmp_path)).root.one("section", id="incidents").all("tr")[1:]
+    said = [it.text.partition("the same pairs as ")[2][:1] for it in rows]
+    # The one seen last is first, and has fewer; in the last two nothing went astray.
+    assert said == ["", "", "2", "", ""]
+    assert all(words.RULES["payload_vs_connection"] in it.text for it in rows[:3])
+
+
+def test_statements_are_written_out_once(tmp_path: Path) -> None:
+    process = scene.Process(tmp_path)
+    ann, bob = scene.person("ann"), scene.person("bob")
+    process.leak(1, ann, bob, kinds=("payload",))
+    process.leak(2, ann, bob, kinds=("payload", "argument"))
+    process.leak(3, ann, bob, kinds=("payload", "argument"))
+    first, worst, last = tree(told(tmp_path)).root.all("div", class_="proof")
+    assert [len(it.all("table", class_="statements")) for it in (first, worst, last)] == [1, 1, 0]
+    assert "By the same 3 statements as the one above." in last.text
+    assert "2 statements from 2 different places name the same other person" in last.text
+
+
+def test_a_place_breaks_after_its_joints_and_is_one_text(tmp_path: Path) -> None:
+    scene.Process(tmp_path).leak(1, scene.person("ann"), scene.person("bob"))
+    text = document.render(told(tmp_path))
+    assert "<bdi>chat.<wbr>hub:<wbr>Hub.<wbr>push:<wbr>42</bdi>" in text
+    assert "chat.hub:Hub.push:42" in tree(told(tmp_path)).root.one("section", id="incidents").text
 
 
 # --- text that is no markup -------------------------------------------------------------------
