@@ -59,8 +59,10 @@ demo: setup
 stack: setup
 	@$(BIN)/python -m examples.stack.local $(STACK)
 
+# Much of a test is waiting for servers: two at once take half the time. One at a time: TESTERS=0
+TESTERS ?= auto
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(TESTERS) --maxprocesses 4 --no-loadscope-reorder
 
 soak: setup
 	$(BIN)/python -m tests.soak.rush --seconds 120 --connections 1000 --workers 4

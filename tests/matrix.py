@@ -193,7 +193,8 @@ def release(version: str) -> tuple[int, ...]:
 
 
 def pytest(folder: str) -> tuple[str, ...]:
-    return ("-m", "pytest", "-q", "-p", "no:cacheprovider", f"tests/{folder}")
+    shared = ("--numprocesses=auto", "--maxprocesses=4")
+    return ("-m", "pytest", "-q", "-p", "no:cacheprovider", *shared, f"tests/{folder}")
 
 
 def summary(output: str) -> str:

@@ -54,7 +54,9 @@ def test_in_the_middle_of_traffic(tmp_path: Path, sent: signal.Signals, workers:
     assert sum((agents - seen).values()) <= CONNECTIONS
     lines = [each for each in stored(stage.store) if "security_rule.name" in each["attributes"]]
     ids = [each["attributes"]["ws_audit.delivery.id"] for each in lines]
-    assert len(set(ids)) == len(ids) == sum(agents.values())
+    # One that was on its way when the server closed its connection was tried, not delivered.
+    attempted = sum(each["attempted"] for each in document["incidents"])
+    assert len(set(ids)) == len(ids) == attempted >= sum(agents.values())
     if sent is not signal.SIGKILL:
         assert document["coverage"]["frames"] >= clients["count"]["frames"]
         assert document["problems"] == []

@@ -17,11 +17,11 @@ from examples.stack import parts
 from tests.stack.scene import play, scene
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.stack.scene import Scene
 
-TOLD = pytest.StashKey[list[str]]()
+TOLD = "told at the end"
 
 
 @dataclass
@@ -90,15 +90,20 @@ def played(walk: Walk, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sce
 
 
 @pytest.fixture
-def tell(request: pytest.FixtureRequest) -> list[str]:
-    """What is appended here stands in the summary of the run, passed or not."""
-    return request.config.stash.setdefault(TOLD, [])
+def tell(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """What it is given stands in the summary of the run, passed or not."""
+    return lambda line: record_property(TOLD, line)
 
 
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
-    if lines := config.stash.get(TOLD, []):
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    told = [
+        line
+        for outcome in ("passed", "failed")
+        for report in terminalreporter.getreports(outcome)
+        for name, line in report.user_properties
+        if name == TOLD and report.when == "call"
+    ]
+    if told:
         terminalreporter.section("from the frame to the pager")
-        for line in lines:
-            terminalreporter.line(line)
+        for line in told:
+            terminalreporter.line(str(line))

@@ -17,6 +17,7 @@ from tests.real.world import SECOND, eventually, review, surroundings
 from tests.stack.scene import MISSING_FOR, USERS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.stack.scene import Scene
@@ -39,7 +40,7 @@ def incidents(store: Path) -> list[dict[str, Any]]:
     return found
 
 
-def test_one_frame_reaches_the_pager(played: Scene, tell: list[str]) -> None:
+def test_one_frame_reaches_the_pager(played: Scene, tell: Callable[[str], None]) -> None:
     frame = played.frames["leaky"]
     page = played.pager.page("leaky", "WsAuditLeakConfirmed")
     assert page is not None
@@ -47,8 +48,8 @@ def test_one_frame_reaches_the_pager(played: Scene, tell: list[str]) -> None:
 
     metrics, push = (page.ns - frame["ns"]) / SECOND, (pushed_ns - frame["ns"]) / SECOND
     fired = (page.fired_ns - frame["ns"]) / SECOND
-    tell.append(f"by metrics: {metrics:.2f} s (the rule fired after {fired:.2f} s)")
-    tell.append(f"by the agent's own webhook: {push * 1000:+.1f} ms")
+    tell(f"by metrics: {metrics:.2f} s (the rule fired after {fired:.2f} s)")
+    tell(f"by the agent's own webhook: {push * 1000:+.1f} ms")
     assert metrics < BY_METRICS
     assert push < BY_PUSH
 
@@ -67,7 +68,7 @@ def test_one_frame_reaches_the_pager(played: Scene, tell: list[str]) -> None:
     assert [body["id"] for _, body in played.pager.pushed["leaky"]] == [incident["id"]]
 
 
-def test_a_killed_worker_is_heard(played: Scene, tell: list[str]) -> None:
+def test_a_killed_worker_is_heard(played: Scene, tell: Callable[[str], None]) -> None:
     # No scrape has seen it, and no webhook was there to take it.
     assert played.scraped == 0
     # The line was out before the client had its frame.
@@ -83,13 +84,13 @@ def test_a_killed_worker_is_heard(played: Scene, tell: list[str]) -> None:
     assert (incident["id"], incident["events"]) == (pushed["id"], 1)
     assert summary(played, "killed")["foreign"] == 1
     after = (came - played.restarted_ns) / SECOND
-    tell.append(f"killed at the frame, by the next start's webhook: {after:.2f} s after its start")
+    tell(f"killed at the frame, by the next start's webhook: {after:.2f} s after its start")
 
     # And by metrics, although the counters of the new process have never moved.
     page = played.pager.page("killed", "WsAuditLeakConfirmed")
     assert page is not None
     took = (page.ns - played.frames["killed"]["ns"]) / SECOND
-    tell.append(f"killed at the frame, by metrics: {took:.2f} s, the restart among them")
+    tell(f"killed at the frame, by metrics: {took:.2f} s, the restart among them")
     assert took < BY_METRICS
     assert page.receiver == "ws-audit-page"
 
@@ -131,7 +132,9 @@ def acknowledge(store: Path, incident: str) -> None:
     subprocess.run(command, env=surroundings(), check=True, timeout=30)
 
 
-def test_a_deployment_without_the_agent_is_missed(played: Scene, tell: list[str]) -> None:
+def test_a_deployment_without_the_agent_is_missed(
+    played: Scene, tell: Callable[[str], None]
+) -> None:
     page = played.pager.page("gone", "WsAuditAgentMissing")
     assert page is not None
     assert page.receiver == "ws-audit-page"
@@ -141,7 +144,7 @@ def test_a_deployment_without_the_agent_is_missed(played: Scene, tell: list[str]
     assert played.prometheus.value('count(python_info{job="gone"})') == 1
     assert played.prometheus.query('ws_audit_build_info{job="gone"}') == []
     assert played.pager.told("gone") == {"WsAuditAgentMissing"}
-    tell.append(f"agent missing, with `for: {MISSING_FOR}` in place of 5m: told")
+    tell(f"agent missing, with `for: {MISSING_FOR}` in place of 5m: told")
 
 
 def test_a_clean_service_under_the_same_load_is_left_alone(played: Scene) -> None:

@@ -65,7 +65,7 @@ class Text(str):
         bytearray(ONE.encode()),
         memoryview(ONE.encode()),
     ],
-    ids=repr,
+    ids=lambda it: type(it).__name__ if isinstance(it, memoryview) else repr(it),
 )
 def test_wherever_it_stands(content: object) -> None:
     assert owner(content, of("ann")) == "canary-1"

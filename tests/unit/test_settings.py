@@ -27,6 +27,7 @@ from ws_audit.configuration.settings import (
     enabled,
     load,
 )
+from ws_audit.configuration.wording import shown
 
 REPOSITORY = Path(__file__).parents[2]
 EXAMPLE = CONTRACT / "ws-audit.example.toml"
@@ -394,9 +395,8 @@ NO_TOKENS = (
 def test_a_file_of_tokens_that_is_none(text: str, tmp_path: Path) -> None:
     (tmp_path / "tokens.json").write_text(text)
     settings, problems = from_file(tmp_path, 'canary.tokens_file = "tokens.json"')
-    assert problems == [
-        f"canary.tokens_file = '{tmp_path}/tokens.json' in {tmp_path}/ws.toml: expected {NO_TOKENS}"
-    ]
+    found = shown(f"{tmp_path}/tokens.json")
+    assert problems == [f"canary.tokens_file = {found} in {tmp_path}/ws.toml: expected {NO_TOKENS}"]
     assert settings == Settings()
 
 
