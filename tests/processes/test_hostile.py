@@ -18,7 +18,14 @@ USERS, EVENTS, CLASSES = 100_000, 1_000, 200
 
 
 def test_more_users_events_and_classes_than_labels(tmp_path: Path) -> None:
-    played = play(tmp_path, "hostile", str(USERS), str(EVENTS), str(CLASSES))
+    # It sends as fast as it can: on a busy machine for longer than the circuit breaker bears.
+    (tmp_path / "ws-audit.toml").write_text("limits.cpu_share = 1.0")
+    played = play(
+        tmp_path,
+        "hostile",
+        *map(str, (USERS, EVENTS, CLASSES)),
+        WS_AUDIT_CONFIG=str(tmp_path / "ws-audit.toml"),
+    )
 
     (told,) = played.told
     assert told["frames"] == USERS

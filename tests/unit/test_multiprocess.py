@@ -91,3 +91,10 @@ def test_our_page_leaves_the_dead_and_the_applications_own_out(tmp_path: Path, d
     file(tmp_path, f"gauge_livesum_{os.getppid()}.db", OURS)
     (metric,) = Workers(str(tmp_path)).collect()
     assert [(sample.name, sample.value) for sample in metric.samples] == [(OURS, 2.0)]
+
+
+def test_a_file_that_another_worker_has_just_begun_is_not_read_yet(tmp_path: Path) -> None:
+    file(tmp_path, f"gauge_livesum_{os.getpid()}.db", OURS)
+    (tmp_path / f"counter_{os.getppid()}.db").touch()  # prometheus_client sets its length next
+    (metric,) = Workers(str(tmp_path)).collect()
+    assert [sample.value for sample in metric.samples] == [1.0]

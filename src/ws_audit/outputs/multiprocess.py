@@ -57,7 +57,8 @@ class Workers(Collector):
 
     def collect(self) -> Iterator[Metric]:
         dead = {path for path, _ in _of_the_dead(self._path)}
-        files = [str(path) for path in self._path.glob("*.db") if path not in dead]
+        # A worker that has just begun a file has not given it a length yet: it can't be read.
+        files = [str(it) for it in self._path.glob("*.db") if it not in dead and _length(it)]
         merged = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
         for metric in merged:
             if metric.name.startswith(PREFIX):  # the application's own are on its own page
@@ -104,6 +105,13 @@ def _alive(pid: int) -> bool:
     except (OSError, OverflowError):  # somebody else's, or no pid at all
         return True
     return True
+
+
+def _length(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _audited(path: Path) -> bool:
