@@ -23,7 +23,7 @@ from ws_audit.principals.identity import Hasher, principal
 
 APPS = Path(__file__).parent / "apps"
 KEY = "processes"
-LIMIT = 60.0
+LIMIT = 100.0
 
 Pairs = Counter[tuple[str, str]]  # (hash of whose data, hash of whose connection)
 Line = tuple[int, dict[str, Any]]  # the pid it names, and a span's attributes with its id
