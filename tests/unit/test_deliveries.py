@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf import json_format  # type: ignore[import-untyped]
 from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 
+from tests.unit.records import ADA, BOB, HASH, NOW, call, delivery
 from tests.unit.stores import RESOURCE, attributes, lines, open_store, segments, spans
 from ws_audit.messages.intents import send_ids
-from ws_audit.model import STRONG, Call, Delivery, Evidence, Principal, Verdict
+from ws_audit.model import Verdict
 from ws_audit.outputs.deliveries import BATCH, PRESSURE, Deliveries
 from ws_audit.outputs.segments import CACHE, Closed, expendable, forget_columns
 from ws_audit.outputs.spans import SpanMaker
-from ws_audit.principals.identity import Hasher
 from ws_audit.process.allowance import Allowance
 from ws_audit.process.breaker import cpus
 from ws_audit.tally import Tally
@@ -30,61 +30,6 @@ if TYPE_CHECKING:
     import pytest
 
     from ws_audit.outputs.store import Store
-
-NOW = 1_795_428_000_000_000_000
-ADA, BOB = (Principal(None, name, "id", "opaque") for name in ("ada", "bob"))
-HASH = Hasher("k" * 64)
-
-
-def delivery(number: int, intent: int = 0, who: Principal = ADA, **other: Any) -> Delivery:
-    evidence = (
-        Evidence("connection", who, "accept", "scope.user", STRONG),
-        Evidence("payload", ADA, "content", "user_id", STRONG),
-    )
-    fields = {
-        "version": 1,
-        "delivery_id": number,
-        "time_ns": NOW + number * 1_000_000,
-        "transport": "asgi",
-        "connection_id": 7,
-        "intent_id": intent,
-        "kind": "send",
-        "manager": "app:Hub",
-        "function": "app:Hub.push:4",
-        "event": "said",
-        "site": "",
-        "evidence": evidence,
-        "note": "",
-        "size": 12,
-        "verdict": Verdict("match"),
-        "outcome": "ok",
-        "trace_id": 0,
-        "span_id": 0,
-        "parent_span_id": 0,
-    }
-    return Delivery(**{**fields, **other})
-
-
-def call(intent: int, trace: int = 0, **other: Any) -> Call:
-    evidence = (Evidence("argument", ADA, "call", "user_id", STRONG),)
-    fields = {
-        "version": 1,
-        "intent_id": intent,
-        "started_ns": NOW,
-        "duration_ns": 5_000,
-        "kind": "send",
-        "manager": "app:Hub",
-        "function": "app:Hub.push:4",
-        "event": "said",
-        "site": "app:run:9",
-        "outcome": "ok",
-        "deliveries": 1,
-        "evidence": evidence,
-        "parent_trace_id": trace,
-        "parent_span_id": trace and 5,
-        "parent_sampled": False,
-    }
-    return Call(**{**fields, **other})
 
 
 class Bench:

@@ -144,13 +144,13 @@ def list_segments(directory: Path) -> list[Closed]:
 def forget_columns(directory: Path, segments: list[Closed]) -> None:
     """Remove what reviews have kept of these segments. Raises OSError.
 
-    Of events they keep each segment by itself, of everything else all in one file.
+    What happened they keep segment by segment, what `columns` need all in one file.
     """
     folder = directory / CACHE
     if not folder.is_dir() or folder.is_symlink():
         return
     gone = {segment.name for segment in segments}
-    for path in folder.glob(f"{EVENTS}-*.parquet"):
+    for path in folder.glob(f"*{LOADED}*.parquet"):
         if f"{path.name.partition(LOADED)[0]}.jsonl" in gone:
             path.unlink(missing_ok=True)
     if any(segment.kind != EVENTS for segment in segments):

@@ -79,22 +79,23 @@ def fault(line: bytes, error: Exception) -> str:
     return "torn (killed or disk full in mid-write)"
 
 
+def check(name: object, version: object) -> None:
+    """Raise ForeignError if the scope of a line's spans is none that is understood here."""
+    if name != schema.SCOPE_NAME:
+        raise ForeignError(f"written by {_quote(name)}, not by {schema.SCOPE_NAME}")
+    if version != str(model.RECORD_VERSION):
+        raise ForeignError(
+            f"record version {_quote(version)}, this review reads version {model.RECORD_VERSION}"
+        )
+
+
 def spans(line: bytes, texts: Texts) -> list[StoredSpan]:
     """Read all spans of a line. Raises ForeignError, or one of CORRUPT."""
     found = []
     for resource_spans in json.loads(line)["resourceSpans"]:
         resource = attributes_of(resource_spans["resource"])
         for scope_spans in resource_spans["scopeSpans"]:
-            scope = scope_spans["scope"]
-            if scope["name"] != schema.SCOPE_NAME:
-                raise ForeignError(
-                    f"written by {_quote(scope['name'])}, not by {schema.SCOPE_NAME}"
-                )
-            if scope["version"] != str(model.RECORD_VERSION):
-                raise ForeignError(
-                    f"record version {_quote(scope['version'])}, "
-                    f"this review reads version {model.RECORD_VERSION}"
-                )
+            check(scope_spans["scope"]["name"], scope_spans["scope"]["version"])
             found += [StoredSpan(resource, span, texts) for span in scope_spans["spans"]]
     return found
 

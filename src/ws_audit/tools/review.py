@@ -43,7 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "Exit code: 0 clean, 1 findings at or above --fail-on that nobody has acknowledged, 2 bad"
         " input. To acknowledge one: ws-audit review ack INCIDENT --by NAME --note TEXT. To seal"
         " its evidence: ws-audit review export INCIDENT DIR --by NAME; to check that: ws-audit"
-        " review verify DIR."
+        " review verify DIR. What happened on one connection: ws-audit review events --help."
     )
     parser.add_argument(
         "sources",

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What happened in one trace, on one connection, or to one person: sends and deliveries in order.
+
+Why it exists: after "who saw whose data" comes "what exactly, and what else". Where the agent kept
+every event all of it is there; else what stands around the violations is, and that is said.
+
+It must never show one delivery twice because it stands in two segments, and never leave something
+out without saying how much.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from ws_audit.incidents import timestamp
+
+from .happenings import DELIVERY, OUTCOME, SEND, VIOLATION, Happening
+
+if TYPE_CHECKING:
+    from .loading import Loaded
+
+TRACE, CONNECTION, USER = "trace", "connection", "user"
+MOST: Final = 1_000  # rows that are shown unless somebody wants more
+
+_64: Final = (1 << 64) - 1
+_MANY: Final = 500  # ids in one question
+
+
+class Answer(NamedTuple):
+    """What was found, oldest first, and how much more there is (older)."""
+
+    rows: list[Happening]
+    left_out: int
+    seconds: float  # that it took to ask
+
+
+def ask(loaded: Loaded, by: str, value: str, most: int = MOST) -> Answer:
+    """What happened in the trace, on the connection or to the user `value`."""
+    begun = time.perf_counter()
+    found = _Questions(loaded)
+    if by == TRACE:
+        trace = int(value, 16)
+        rows = found.newest("high = ? AND low = ?", [trace >> 64, trace & _64], most)
+        sends = [row for row in rows if row.what == SEND]
+        # One that was not known to be in this trace when it was written hangs below its send.
+        there = {row.span for row in rows}
+        rows += [
+            row
+            for row in found.among("parent", [it.span for it in sends], most)
+            if row.span not in there
+        ]
+    else:
+        if by == CONNECTION:
+            rows = found.newest("connection = ?", [value], most)
+        else:
+            rows = found.newest(
+                "starts_with(recipient, ?) OR contains(owners, ?)", [value, f" {value}"], most
+            )
+        there = {row.span for row in rows}
+        parents = {row.parent for row in rows if row.parent} - there
+        rows += [it for it in found.among("span", sorted(parents), most) if it.what == SEND]
+    violations = [row.span for row in rows if row.what == VIOLATION and not row.outcome]
+    outcomes = {
+        row.span: row for row in found.among("span", violations, 2 * most) if row.what == OUTCOME
+    }
+    together = _together(rows, outcomes)
+    return Answer(together, found.left_out, time.perf_counter() - begun)
+
+
+class _Questions:
+    def __init__(self, loaded: Loaded) -> None:
+        self._ask = loaded.database.execute
+        self.left_out = 0
+
+    def newest(self, where: str, values: list[Any], most: int) -> list[Happening]:
+        rows = self._ask(
+            f"SELECT * FROM happenings WHERE {where} ORDER BY time_ns DESC LIMIT {most + 1}", values
+        ).fetchall()
+        if len(rows) > most:
+            # What stands in two segments is one thing: see `_together`.
+            ((number,),) = self._ask(
+                f"SELECT count(DISTINCT (what = '{SEND}', if(alike > 0, alike, span), began)) "
+                f"FROM happenings WHERE ({where}) AND what <> '{OUTCOME}'",
+                values,
+            ).fetchall()
+            shown = {(row[0] == SEND, row[5] or row[3], row[11]) for row in rows[:most]}
+            self.left_out = number - len(shown)
+        return [Happening(*row) for row in rows[:most]]
+
+    def among(self, column: str, ids: list[int], most: int) -> list[Happening]:
+        found = []
+        for begin in range(0, len(ids), _MANY):
+            numbers = ", ".join(map(str, ids[begin : begin + _MANY]))
+            rows = self._ask(
+                f"SELECT * FROM happenings WHERE {column} IN ({numbers}) LIMIT {most}"
+            ).fetchall()
+            found += [Happening(*row) for row in rows]
+        return found
+
+
+def _together(rows: list[Happening], outcomes: dict[int, Happening]) -> list[Happening]:
+    """Each thing that happened once, in order."""
+    sends: dict[int, Happening] = {}
+    leaks: dict[tuple[int, int], Happening] = {}
+    found: list[Happening] = []
+    for row in rows:
+        if row.what == SEND:
+            # It stands among the events and beside a violation, there with more of its evidence.
+            if row.span not in sends or len(row.owners) > len(sends[row.span].owners):
+                sends[row.span] = row
+        elif row.what == VIOLATION:
+            outcome = outcomes.get(row.span)
+            if outcome is not None and not row.outcome:
+                row.outcome = outcome.outcome
+            leaks[row.alike or row.span, row.began] = row
+    seen: set[tuple[int, int]] = set()
+    for row in rows:
+        if row.what == DELIVERY:
+            key = row.alike, row.began
+            if key in seen:
+                continue
+            seen.add(key)
+            leak = leaks.pop(key, None)
+            if leak is not None:
+                row.site, row.function = leak.site, leak.function
+                row.owners = leak.owners or row.owners
+            elif not row.site and row.parent in sends:
+                row.site, row.function = sends[row.parent].site, sends[row.parent].function
+            found.append(row)
+    found += [*sends.values(), *leaks.values()]
+    return sorted(found, key=lambda row: (row.time_ns, row.what != SEND, row.span))
+
+
+def document(loaded: Loaded, asked: dict[str, str], answer: Answer) -> dict[str, Any]:
+    """What `--format json` says."""
+    return {
+        "schema": 1,
+        "asked": asked,
+        "kept": "all" if loaded.all else "violations",
+        "events": [_row(it) for it in answer.rows],
+        "left_out": answer.left_out,
+        "stored": {
+            "events": loaded.events,
+            "first": timestamp(loaded.first_ns) if loaded.events else None,
+            "last": timestamp(loaded.last_ns) if loaded.events else None,
+        },
+        "problems": loaded.problems,
+    }
+
+
+def owners(it: Happening) -> list[tuple[str, str]]:
+    """The evidence: of which kind, and whom it names."""
+    found = []
+    for piece in it.owners.split(",") if it.owners else ():
+        kind, _, name = piece.partition(" ")
+        found.append((kind, name))
+    return found
+
+
+def _row(it: Happening) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "time": timestamp(it.time_ns),
+        "what": it.what,
+        "event": it.event,
+        "manager": it.manager,
+        "site": it.site,
+        "function": it.function,
+        "kind": it.kind,
+        "transport": it.transport,
+        "connection": it.connection,
+        "recipient": it.recipient,
+        "owners": [{"evidence": kind, "hash": name} for kind, name in owners(it)],
+        "verdict": it.verdict,
+        "reason": it.reason,
+        "rule": it.rule,
+        "severity": it.severity,
+        "outcome": it.outcome,
+        "trace_id": f"{it.high << 64 | it.low:032x}",
+        "span_id": f"{it.span:016x}",
+        "parent_span_id": f"{it.parent:016x}" if it.parent else "",
+        "duration_ns": it.took,
+        "bytes": it.size,
+        "number": it.number,
+        "service": it.service,
+        "host": it.host,
+        "pid": it.pid,
+    }
+    return {name: value for name, value in told.items() if value not in ("", [])}
