@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.review.test_columns import PEOPLE, RULES, Store
-from tests.unit.recorder import SECOND, START
+from tests.unit.recorder import SECOND, START, Recorder
 from ws_audit.book import cause_of
 from ws_audit.incidents import MAX_TRACE_IDS, incident_id, timestamp
 from ws_audit.model import SEVERITIES
@@ -189,3 +189,30 @@ def test_a_narrowed_review_is_what_one_counts_by_hand(tmp_path: Path, seed: int)
             assert len(found.whole) == len(whole.incidents)
             shown += len(expected)
     assert shown
+
+
+def test_a_cut_goes_through_what_is_condensed(tmp_path: Path) -> None:
+    """Where hundreds of violations are one row of an answer, only some of them are asked for."""
+    chance = random.Random(1)
+    recorder = Recorder(tmp_path)
+    for _ in range(300):
+        count = chance.choice([1, 1, 4])
+        more = {"ws_audit__count": count, "ws_audit__delivered": count - 1} if count > 1 else {}
+        recorder.leak(
+            chance.choice(["ok", "refused"]) if count == 1 else None,
+            at=chance.randrange(200_000) / 1000 + chance.choice([0, 2 * 86_400]),
+            user__hash=chance.choice(PEOPLE[:2]),
+            ws_audit__owner__hash=PEOPLE[2],
+            **more,
+        )
+    whole = read.examine(tmp_path)
+    assert len(columns.examine(tmp_path).stored.findings) < 300
+    for second in (0, 5, 99.5, 150, 86_400, 2 * 86_400 + 100):
+        for users in ((), (PEOPLE[0],)):
+            asked = Selection(START + int(second * SECOND), users)
+            found = columns.examine(tmp_path, asked=asked).document(NOW)
+            assert found == read.examine(tmp_path, asked=asked).document(NOW)
+            told = by_hand(tmp_path, asked, whole.incidents)
+            assert [it["events"] for it in sorted(found["incidents"], key=lambda it: it["id"])] == [
+                it["events"] for it in told
+            ]

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.unit.recorder import ALICE, BOB, EVE, SECOND, START, Recorder
+from tests.unit.test_incidents import FINDING
 from ws_audit import journal
+from ws_audit.book import SILENCE_NS, Book
 from ws_audit.incidents import Mark, incident_id
 from ws_audit.review import keep, lives, narrowed, selection, story
 from ws_audit.review.read import examine
@@ -146,6 +148,20 @@ def test_what_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(SelectionError, match=f"may be several; there are: {ALICE}, a{{20}}b"):
         examine(tmp_path, asked=Selection(users=("aaaaaa",)))
     assert shown(tmp_path, users=("a" * 20 + "b",)) == {FIRST: ("confirmed", 1, 1)}
+
+
+def test_what_is_put_together_later_is_known_in_full() -> None:
+    """Also where two parts of an incident turn out to be one."""
+    findings = [FINDING._replace(first_ns=it, last_ns=it) for it in (1, SILENCE_NS + 1, SILENCE_NS)]
+    book = Book()
+    parts = book.parts(())
+    for finding in findings:
+        parts.add(finding)
+    book.learn(parts, ())
+    (incident,) = book.all()
+    assert sorted(incident.findings or ()) == sorted(findings)
+    # A running agent keeps none of them.
+    assert Book(max_pairs=9).add(FINDING).findings is None
 
 
 def test_what_is_asked_is_told() -> None:
