@@ -98,6 +98,7 @@ VERDICT: Final = "ws_audit.verdict"  # on a delivery
 REASON: Final = "ws_audit.reason"  # why unattributed, or which policy excused
 COUNT: Final = "ws_audit.count"  # above 1 on a storm's aggregate: this many deliveries
 DELIVERED: Final = "ws_audit.delivered"  # on an aggregate: how many of COUNT went out
+RECORD: Final = "ws_audit.record"  # what judging it again takes beside the evidence: JSON
 DELIVERIES: Final = "ws_audit.deliveries"  # on a send: deliveries that joined it
 FIRST_SEEN: Final = "ws_audit.first_seen"  # on a create: seen late, not built now
 SYNTHETIC: Final = "ws_audit.synthetic"
@@ -107,6 +108,9 @@ def evidence_attribute(kind: str, field: str) -> str:
     """Name of a flat evidence attribute; field is hash, at, source, strength or namespace."""
     return f"ws_audit.evidence.{kind}.{field}"
 
+
+# On a process span: the policies in force, without their reasons, users as hashes (JSON).
+POLICY_TABLES: Final = "ws_audit.policies"
 
 # Coverage span attributes: integer deltas since the process's last one.
 FRAMES: Final = "ws_audit.frames"

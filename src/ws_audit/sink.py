@@ -48,7 +48,7 @@ from .naming import RECIPIENTS
 from .principals.identity import DIFFERENT, Cell, Handles, agree
 from .principals.people import People
 from .schema import BLOCKABLE
-from .verdict.excuses import Doubts, Told
+from .verdict.excuses import Doubts, Told, event_of
 from .verdict.judge import MATCHED, judge
 
 if TYPE_CHECKING:
@@ -280,6 +280,10 @@ class Sink:
         site, trace_id, parent = "", 0, 0
         if violated:
             try:
+                if named and named != event:  # a policy may name either
+                    inputs = inputs or Inputs(event_of(frame, named))
+                    label = self._events.label(named)
+                    inputs = inputs._replace(named="" if label == event else label)
                 if frame is not None:
                     site = self._intents.site(frame.intent)
                     trace_id, parent = self._intents.ids(frame.intent)

@@ -688,6 +688,20 @@ def test_a_policy_names_an_event_as_its_caller_does_or_as_the_message_does() -> 
             assert inputs.event == name
 
 
+def test_a_violation_keeps_both_names_of_its_event_if_a_developer_wrote_them() -> None:
+    for renamed, label in (("scores", "scores"), ("of a client", "other"), ("game.over", "")):
+        with agent(payload_events=("game.over", "scores")) as made:
+            made.patch(Hub)
+            hub = Hub()
+            hub.rename = renamed
+            message = {"text": f"the game {uuid.uuid4()} is over", "user_id": "ada"}
+            serve(hub, made, functools.partial(hub.broadcast, "game.over", message), "b")
+            assert made.verdicts() == ["payload_vs_connection:suspected"]
+            (frame,) = made.frames()
+            assert frame.event == "game.over"
+            assert (frame.inputs.named if frame.inputs else "") == label
+
+
 def test_a_broadcast_policy_excuses_no_argument() -> None:
     with agent(policy=(SCORES,)) as made:
         made.patch(Hub)

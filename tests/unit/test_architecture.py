@@ -102,6 +102,7 @@ MAY: dict[str, frozenset[str]] = {
         "judge": "identity",
         "policy": "identity",
         "addressing": "behalf identity intents payloads",
+        "stored": "identity",
         "excuses": "addressing identity intents judge payloads policy tally",
         "outsiders": "excuses identity",
         "declarations": "addressing excuses hooks outsiders payloads policy tally",
@@ -116,9 +117,9 @@ MAY: dict[str, frozenset[str]] = {
         "incidents": "",
         "book": "incidents",
         "journal": "incidents",
-        "review": "book incidents journal judge policy",
+        "review": "book identity incidents journal judge policy stored",
         # `review` only for what other processes wrote: it is in the store
-        "outputs": "allowance book forks identity incidents intents journal review tally",
+        "outputs": "allowance book forks identity incidents intents journal review stored tally",
         "monitors": "incidents",
         # source code, never imported
         "scan": "classify signs",

@@ -24,6 +24,7 @@ from ws_audit.model import (
     Span,
     Verdict,
 )
+from ws_audit.outputs import violations
 from ws_audit.outputs.export import Export
 from ws_audit.outputs.spans import SpanMaker
 from ws_audit.outputs.violations import Violations
@@ -31,6 +32,8 @@ from ws_audit.principals.identity import Hasher, principal
 from ws_audit.tally import Tally
 
 if TYPE_CHECKING:
+    import pytest
+
     from ws_audit.incidents import Incident
 
 SITE = "app.chat:reply:7"
@@ -129,6 +132,49 @@ class Lines:
             if "security_rule.name" in one.attributes
         ]
         return sum(int(count) for count in counts)
+
+
+def test_a_storms_line_is_of_what_was_judged_alike_and_says_by_what() -> None:
+    """So that it can be judged again for all it stands for."""
+    told, lines = Told(), Lines()
+    told.violations._store = lines  # type: ignore[assignment]
+    for number in range(1, 101):
+        told.record(leak(number))
+    for number in range(101, 131):
+        one = leak(number)
+        if number % 3 == 0:  # the same pair, rule and severity, for another reason
+            one = one._replace(evidence=one.evidence[:2])
+        told.record(one)
+    told.violations.flush()
+    few, many = sorted(
+        (one for one in lines.spans if "ws_audit.count" in one.attributes),
+        key=lambda one: int(one.attributes["ws_audit.count"]),
+    )
+    assert (few.attributes["ws_audit.count"], many.attributes["ws_audit.count"]) == (10, 20)
+    assert "ws_audit.evidence.payload.hash" not in few.attributes
+    for line in (few, many):
+        assert line.attributes["ws_audit.evidence.argument.source"] == "argument.source"
+        assert line.attributes["ws_audit.record"] == "{}"
+        assert line.attributes["ws_audit.kind"] == SEND
+
+
+def test_a_storm_of_too_many_sorts_counts_on_without_its_evidence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(violations, "_MAX_LIKE", 3)
+    told, lines = Told(), Lines()
+    told.violations._store = lines  # type: ignore[assignment]
+    for number in range(1, 151):
+        one = leak(number)
+        source = one.evidence[1]._replace(source=f"argument {number}")
+        told.record(one._replace(evidence=(one.evidence[0], source)))
+    told.violations.flush()
+    counts = [
+        (one.attributes["ws_audit.count"], "ws_audit.record" in one.attributes)
+        for one in lines.spans
+        if "ws_audit.count" in one.attributes
+    ]
+    assert counts == [(1, True), (1, True), (1, True), (47, False)]
 
 
 def test_after_the_last_words_a_storm_is_written_line_by_line() -> None:

@@ -24,6 +24,7 @@ from ws_audit import __version__, schema
 from ws_audit.messages.intents import getrandbits
 from ws_audit.model import Span
 from ws_audit.principals.identity import Hasher
+from ws_audit.verdict import stored
 
 from . import events, export, multiprocess
 from .coverage import Coverage
@@ -358,6 +359,7 @@ class Outputs:
                 "ws_audit.limits.payload_bytes": settings.limits_payload_bytes,
                 "opentelemetry.version": _otel_version(),
                 schema.KEY_ID: self._hasher.id,
+                schema.POLICY_TABLES: stored.write_tables(settings.policy, self._hasher),
             },
         )
         if self._store is not None:

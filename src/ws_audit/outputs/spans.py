@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from ws_audit import schema
 from ws_audit.model import NONE, VIOLATION, Call, Creation, Delivery, Evidence, Finding, Span
+from ws_audit.verdict import stored
 
 if TYPE_CHECKING:
     from ws_audit.principals.identity import Hasher
@@ -77,6 +78,7 @@ class SpanMaker:
         if delivery.intent_id:
             attributes[schema.INTENT_ID] = f"{self._process}-{delivery.intent_id}"
         self._evidence(attributes, delivery)
+        attributes[schema.RECORD] = stored.write(delivery, self._hash)
         if outcome:
             attributes[schema.OUTCOME] = delivery.outcome
         return Span(
@@ -107,9 +109,22 @@ class SpanMaker:
             error=True,
         )
 
-    @staticmethod
-    def aggregate(finding: Finding, trace_id: int, span_id: int) -> Span:
-        """A storm's line: this many deliveries of one pair, between first and last."""
+    def aggregate(
+        self, finding: Finding, like: Delivery | None, trace_id: int, span_id: int
+    ) -> Span:
+        """A storm's line: this many deliveries of one pair, between first and last.
+
+        All of them were judged by the evidence of the one they are `like`.
+        """
+        attributes: Attributes = {
+            **_told(finding),
+            schema.COUNT: finding.count,
+            schema.DELIVERED: finding.delivered,
+        }
+        if like is not None:
+            attributes[schema.KIND] = like.kind
+            self._evidence(attributes, like)
+            attributes[schema.RECORD] = stored.write(like, self._hash)
         return Span(
             schema.VIOLATION_SPAN,
             trace_id,
@@ -117,11 +132,7 @@ class SpanMaker:
             0,
             finding.first_ns,
             finding.last_ns,
-            {
-                **_told(finding),
-                schema.COUNT: finding.count,
-                schema.DELIVERED: finding.delivered,
-            },
+            attributes,
             error=True,
         )
 

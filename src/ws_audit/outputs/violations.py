@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 FULL_EVIDENCE: Final = 100  # lines per (incident, pair); then aggregates
 MAX_PAIRS: Final = 1_000  # per live incident; the store has all
 _MAX_KNOWN: Final = 100_000
+_MAX_LIKE: Final = 10_000  # ways of being judged, in a storm's second; then only pairs are apart
 _LINE: Final = 4096  # PIPE_BUF: a longer line may be torn apart by other writers
 _LOG_SEVERITY: Final = {CONFIRMED: "CRITICAL", PROBABLE: "WARNING"}
 
@@ -64,8 +65,9 @@ class Violations:
         self._ending = False
         self.book = Book(max_pairs=MAX_PAIRS)
         self._written: dict[Pair, int] = {}
-        self._open: dict[int, tuple[Finding, bool]] = {}  # delivery id -> finding, has a line
-        self._storm: dict[tuple[str, ...], Finding] = {}
+        # Delivery id -> finding, has a line, what was judged.
+        self._open: dict[int, tuple[Finding, bool, Delivery]] = {}
+        self._storm: dict[tuple[object, ...], tuple[Finding, Delivery | None]] = {}
         # Incident -> the number of violations to tell of next, the severity told last.
         self._milestones: dict[str, tuple[int, str]] = {}
         self._latest: dict[tuple[str, str, str], tuple[str, int]] = {}
@@ -81,7 +83,7 @@ class Violations:
             if known:
                 self._written[pair] = number
             full = known and (number <= FULL_EVIDENCE or self._ending)
-            self._open[delivery.delivery_id] = (finding, full)
+            self._open[delivery.delivery_id] = (finding, full, delivery)
             series = (finding.rule, finding.severity, finding.manager)
             # The exemplar's trace is one the store has: an aggregate names only its first.
             trace_id = finding.trace_id if full else self._latest.get(series, ("", 0))[0]
@@ -116,13 +118,13 @@ class Violations:
             known = self._open.pop(delivery.delivery_id, None)
             if known is None:
                 return
-            recorded, full = known
+            recorded, full, _ = known
             finding = self._maker.finding(delivery)
             if finding.delivered != recorded.delivered:
                 # The book counted it as delivered, as it had to while nobody knew.
                 self.book.correct(recorded._replace(count=0, delivered=-1, size=-recorded.size))
             if not full:
-                self._aggregate(finding)
+                self._aggregate(finding, delivery)
                 return
         try:
             self._keep(self._maker.outcome(delivery, time.time_ns()))
@@ -141,30 +143,43 @@ class Violations:
         finally:
             self._export(span)
 
-    def _aggregate(self, finding: Finding) -> None:
+    def _aggregate(self, finding: Finding, delivery: Delivery) -> None:
+        like: Delivery | None = delivery
         if not finding.delivered:
             finding = finding._replace(size=0)  # bytes are those that went out
         if len(self._storm) >= _MAX_KNOWN:
             finding = finding._replace(recipient=OTHER, owner=OTHER)  # the counts stay exact
-        key = (*finding[:9],)
-        so_far = self._storm.get(key)
-        if so_far is None:
-            self._storm[key] = finding
+        inputs = delivery.inputs
+        # What was judged alike, so that a line can be judged again for all it stands for.
+        key: tuple[object, ...] = (
+            *finding[:9],
+            delivery.kind,
+            delivery.evidence,
+            inputs and inputs[1:],
+        )
+        if len(self._storm) >= _MAX_LIKE and key not in self._storm:
+            like, key = None, (*finding[:9],)
+        known = self._storm.get(key)
+        if known is None:
+            self._storm[key] = finding, like
         else:
-            self._storm[key] = so_far._replace(
+            so_far, like = known
+            so_far = so_far._replace(
                 first_ns=min(so_far.first_ns, finding.first_ns),
                 last_ns=max(so_far.last_ns, finding.last_ns),
                 count=so_far.count + finding.count,
                 delivered=so_far.delivered + finding.delivered,
                 size=so_far.size + finding.size,
             )
+            self._storm[key] = so_far, like
 
     def flush(self) -> None:
         """Write what a storm has piled up: one line per pair (the drain, once a second)."""
         with self._lock:
             storm, self._storm = self._storm, {}
-        for finding in storm.values():
-            span = self._maker.aggregate(finding, int(finding.trace_id, 16), getrandbits(64) or 1)
+        for finding, like in storm.values():
+            trace_id = int(finding.trace_id, 16)
+            span = self._maker.aggregate(finding, like, trace_id, getrandbits(64) or 1)
             self._keep(span)
             self._export(span)
 
@@ -175,10 +190,10 @@ class Violations:
         """
         with self._lock:
             self._ending = True
-            for delivery_id, (finding, full) in list(self._open.items()):
+            for delivery_id, (finding, full, delivery) in list(self._open.items()):
                 if not full:
                     del self._open[delivery_id]
-                    self._aggregate(finding)
+                    self._aggregate(finding, delivery)
         self.flush()
 
     def resume(self) -> None:

@@ -53,8 +53,9 @@ class ViolationRow(NamedTuple):
     """One stored violation, its outcome joined: one delivery, or a storm's aggregate.
 
     `recipient` is whose connection, `owner` whose data; "" where unknown. `count` is above 1 on an
-    aggregate, which has neither evidence nor an outcome of its own; `delivered` is how many of
-    `count` went out or may have. `outcome` is `unknown` while no second line told it.
+    aggregate, which has the evidence that all it stands for were judged by, and no outcome of its
+    own; `delivered` is how many of `count` went out or may have. `outcome` is `unknown` while no
+    second line told it.
     """
 
     origin: Origin
@@ -83,6 +84,7 @@ class ViolationRow(NamedTuple):
     delivery_id: str
     connection_id: str
     evidence: tuple[EvidenceRow, ...]
+    judged: str = ""  # what judging it again takes; "" if that was not stored
 
     @property
     def finding(self) -> model.Finding:
@@ -132,6 +134,8 @@ class ProcessRow(NamedTuple):
     python: str
     opentelemetry: str
     targets: int  # manager classes it has hooked
+    policies: str = ""  # those in force, as JSON; "" if that was not stored
+    key: str = ""  # which key its hashes were made with; "" if that was not stored
 
 
 class SendRow(NamedTuple):
@@ -223,6 +227,7 @@ def violation(
         delivery_id=str(get(schema.DELIVERY_ID, "")),
         connection_id=str(get(schema.CONNECTION_ID, "")),
         evidence=evidence(attributes),
+        judged=str(get(schema.RECORD, "")),
     )
 
 
@@ -256,6 +261,8 @@ def process(origin: Origin, attributes: Attributes, time_ns: int) -> ProcessRow:
         python=str(attributes.get("process.runtime.version", "")),
         opentelemetry=str(attributes.get("opentelemetry.version", "")),
         targets=number(attributes.get("ws_audit.targets", 0)),
+        policies=str(attributes.get(schema.POLICY_TABLES, "")),
+        key=str(attributes.get(schema.KEY_ID, "")),
     )
 
 

@@ -54,7 +54,9 @@ def examine(
         if len(sources) > 1:
             raise SourceError("it cannot be one of several: expected it alone, or directories")
         if keep is not None:
-            raise SourceError("--html needs the trace directory: expected one")
+            raise SourceError(
+                "--html, --policy and --not-a-leak need the trace directory: expected one"
+            )
         if asked != EVERYTHING:
             raise SourceError("a ClickHouse is not narrowed yet: expected a trace directory")
         return clickhouse.examine(clickhouse.address(databases[0], *options), os.environ)

@@ -30,7 +30,7 @@ COMMANDS: Final = {
 }
 
 # What `review` does beside showing one; a directory of that name is ./ack and so on.
-REVIEW: Final = ("ack", "events", "export", "verify", "who", "erase")
+REVIEW: Final = ("ack", "erase", "events", "export", "replay", "verify", "who")
 
 BAD_INPUT: Final = 2
 INTERNAL_ERROR: Final = 3

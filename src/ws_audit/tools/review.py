@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ws_audit.review.read import Review
 
     from .follow import Following
+    from .replay import Again
 
 _PATIENCE_S: Final = 2.0  # what takes longer shows its progress
 _SLOW_S: Final = 10.0  # what takes longer could do with the columns
@@ -79,6 +80,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="go on with a line for each change until Ctrl-C (with --format json: an incident a "
         "line, those there are and each that changes)",
     )
+    parser.set_defaults(difference=False)
+    again = parser.add_argument_group(
+        "under another policy", "What is stored is judged again; nothing is changed."
+    )
+    again.add_argument(
+        "--policy",
+        metavar="FILE",
+        help="show the review as it would have been with the [[policy]] tables of this"
+        " configuration, and the difference",
+    )
+    again.add_argument(
+        "--not-a-leak",
+        metavar="INCIDENT",
+        help="propose the policy that would excuse an incident, with what else it would excuse",
+    )
 
     narrowed = parser.add_argument_group(
         "what to show",
@@ -124,23 +140,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Write the review of `options.sources` and return the exit code."""
-    if options.follow:
-        for option, what in (
-            ("html", "is written when all is told"),
-            ("now", "names another time"),
-        ):
-            if getattr(options, option) is not None:
-                print(
-                    f"ws-audit review: --follow shows what is new until somebody ends it, and "
-                    f"--{option} {what}: expected one of them",
-                    file=sys.stderr,
-                )
-                return 2
+    otherwise = bool(options.policy or options.not_a_leak)
+    again = _again(options) if otherwise else None
+    if _misused(options) or (otherwise and again is None):
+        return 2
     now_ns = time.time_ns() if options.now is None else options.now
     how = Options(options.table, options.cluster, options.timeout)
     begun = time.monotonic()
     try:
-        keeper = keep.Keeper() if options.html else None
+        keeper = keep.Keeper() if options.html or otherwise else None
         asked = selected(options, now_ns)
         if options.follow:
             following = _following(options, asked)
@@ -168,6 +176,11 @@ def main(options: argparse.Namespace) -> int:
             file=sys.stderr,
         )
 
+    if again is not None and keeper is not None:
+        told, found, code = again(found, keeper.all(), now_ns)
+        write(told)
+        return code or int(failing(found.document(now_ns), options.fail_on))
+
     review = found.document(now_ns)
     if keeper is not None and not _page(found, review, keeper, now_ns, options):
         return 2
@@ -178,6 +191,28 @@ def main(options: argparse.Namespace) -> int:
         reasons = found.stored.reasons
         write(report.text(review, found.acks, reasons, found.only, color=colorful()))
     return int(failing(review, options.fail_on))
+
+
+def _misused(options: argparse.Namespace) -> bool:
+    """Whether it is asked for what goes not with --follow; then that is said."""
+    for option, what in (
+        ("html", "is written when all is told"),
+        ("now", "names another time"),
+    ):
+        if options.follow and getattr(options, option) is not None:
+            print(
+                f"ws-audit review: --follow shows what is new until somebody ends it, and "
+                f"--{option} {what}: expected one of them",
+                file=sys.stderr,
+            )
+            return True
+    return False
+
+
+def _again(options: argparse.Namespace) -> Again | None:
+    from .replay import prepared
+
+    return prepared(options)
 
 
 def _following(options: argparse.Namespace, asked: Selection) -> Following:

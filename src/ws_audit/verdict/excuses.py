@@ -32,6 +32,7 @@ from ws_audit.principals.identity import DIFFERENT, SAME, agree, principal
 
 from .addressing import Addressing
 from .judge import judge
+from .policy import first, refuted
 
 if TYPE_CHECKING:
     from ws_audit.messages.intents import Frame
@@ -163,9 +164,15 @@ class Doubts:
         inputs = None
         if self._excuses is not None and verdict.verdict != MATCH:
             verdict, inputs = self._excuses.judged(verdict, evidence, told)
-        if verdict.verdict == VIOLATION and not _refuted(inputs):
-            evidence = self._addressing.weighed(evidence, told.cell, told.content, told.frame)
+        if verdict.verdict == VIOLATION and (inputs is None or not refuted(inputs.answers)):
+            given = evidence
+            evidence = self._addressing.weighed(given, told.cell, told.content, told.frame)
             verdict = judge(evidence, told.kind, told.note)
+            pairs = enumerate(zip(given, evidence, strict=True))
+            changed = tuple(index for index, (one, other) in pairs if one is not other)
+            if changed:
+                inputs = inputs or Inputs(event_of(told.frame, told.named))
+                inputs = inputs._replace(weighed=changed)
         return evidence, verdict, inputs
 
     def differ(self, cell: Cell, other: Principal) -> bool:
@@ -190,11 +197,6 @@ class Doubts:
         if self._answers is None or held is None or cell.aliases_of == held.principal:
             return held
         return cell.know(self._answers.aliases(held.principal))
-
-
-def _refuted(inputs: Inputs | None) -> bool:
-    """Whether the room was asked for, and the connection's user is none of its members."""
-    return inputs is not None and not all(answer for _, _, answer in inputs.answers)
 
 
 def _own_words(evidence: tuple[Evidence, ...], actor: Principal) -> tuple[Evidence, ...]:
@@ -248,11 +250,10 @@ class Excuses:
 
         # A message may come to be called otherwise than its caller did: a policy names either.
         event = event_of(told.frame, told.named)
-        rules = self._policies.excuse(verdict, evidence, event, told.time_ns, belongs)
-        if not rules and told.named and told.named != event:
-            rules = self._policies.excuse(verdict, evidence, told.named, told.time_ns, belongs)
-            event = told.named if rules else event
-        inputs = Inputs(event, tuple(answers))
+        names = (event, told.named) if told.named and told.named != event else (event,)
+        asked = [(self._policies, name) for name in names]
+        rules, found = first(asked, verdict, evidence, told.time_ns, belongs)
+        inputs = Inputs(found if rules else event, tuple(answers))
         if not rules:
             return verdict, inputs
         for number in {rule.number for rule in rules}:

@@ -38,6 +38,8 @@ from ws_audit.model import (
 from ws_audit.principals.identity import DIFFERENT, SAME, agree, principal
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ws_audit.configuration.policy_tables import PolicyTable
 
 # (membership, where the room or resource is named) -> whether the connection's user belongs to it.
@@ -122,6 +124,26 @@ class Policies:
             rules = tuple(rule for rule in self._rules if rule.takes(event))
             self._by_event[event] = rules
         return [rule for rule in rules if not rule.until_ns or time_ns < rule.until_ns]
+
+
+def first(
+    asked: Iterable[tuple[Policies, str]],
+    verdict: Verdict,
+    evidence: tuple[Evidence, ...],
+    time_ns: int,
+    belongs: Belongs,
+) -> tuple[tuple[Rule, ...], str]:
+    """The policies that excuse it under the first name it goes by that will do, and that name."""
+    for policies, event in asked:
+        rules = policies.excuse(verdict, evidence, event, time_ns, belongs)
+        if rules:
+            return rules, event
+    return (), ""
+
+
+def refuted(answers: Iterable[tuple[str, str, bool]]) -> bool:
+    """Whether a room was asked for, and the connection's user is none of its members."""
+    return not all(answer for _, _, answer in answers)
 
 
 def as_recorded(inputs: Inputs) -> Belongs:
