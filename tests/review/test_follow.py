@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 from typing import TYPE_CHECKING, Any
@@ -16,9 +17,10 @@ from ws_audit.incidents import Mark
 from ws_audit.review import news, read, report
 from ws_audit.review.selection import EVERYTHING, Selection
 from ws_audit.review.tail import ChangedError, Tail
-from ws_audit.tools import cli
+from ws_audit.tools import cli, follow, review
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 # --- what is new ------------------------------------------------------------------------------
@@ -221,3 +223,89 @@ def test_what_cannot_be_followed_exits_2(
     recorder.leak(user__hash=BOB)
     assert cli.main(["review", str(tmp_path), "--follow", "--user=bbbbbb"]) == 2
     assert "may be several" in capsys.readouterr().err
+
+
+class Night:
+    """What happens between two looks, in its order; after that somebody presses Ctrl-C."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *happens: Callable[[], Any]) -> None:
+        self._happens = iter(happens)
+        monkeypatch.setattr("ws_audit.tools.follow.time.sleep", self._sleep)
+
+    def _sleep(self, seconds: float) -> None:
+        for it in self._happens:
+            it()
+            return
+        raise KeyboardInterrupt
+
+
+def test_what_is_not_there_yet_is_waited_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = Recorder(tmp_path)
+    recorder.leak()
+    Night(monkeypatch, lambda: recorder.leak(user__hash=EVE), lambda: None)
+    assert cli.main(["review", str(tmp_path), "--follow", f"--user={EVE[:8]}"]) == 1
+    told = capsys.readouterr()
+    assert told.err == (
+        "ws-audit review: no violation is about user eeeeeeee: neither their data nor their "
+        "connection; waiting for it\n"
+    )
+    assert told.out.startswith("ONLY user eeeeeeee (0 of 1 incident)\nNOTHING JUDGED: no such")
+    (line,) = [it for it in told.out.splitlines() if "NEW" in it]
+    assert "payload_vs_connection confirmed: 1 event" in line
+    assert "bbbbbbbb -> eeeeeeee" in line
+
+    # Nobody pressed anything that was worth an exit code of its own.
+    Night(monkeypatch)
+    assert cli.main(["review", str(tmp_path), "--follow", "--severity=confirmed"]) == 1
+    Night(monkeypatch)
+    assert cli.main(["review", str(tmp_path), "--follow", "--rule=canary"]) == 0
+    monkeypatch.setattr(Tail, "read", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert cli.main(["review", str(tmp_path), "--follow"]) == 130
+
+
+def test_silence_is_told_with_what_it_means(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = Recorder(tmp_path)
+    monkeypatch.setattr(follow, "_QUIET_S", 0.0)
+    Night(monkeypatch, lambda: recorder.cover(frames=1234, final=False), lambda: None)
+    assert cli.main(["review", str(tmp_path), "--follow"]) == 0
+    told = [it[21:] for it in capsys.readouterr().out.splitlines() if "nothing new" in it]
+    assert "1,234 frames recorded meanwhile" in told[0]
+    assert "no traffic recorded: this says nothing about leaks" in told[1]
+
+
+def test_a_segment_that_is_deleted_is_no_longer_told_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Recorder(tmp_path).leak()
+    Recorder(tmp_path).leak(ws_audit__site="app:other:1")
+    path = min(tmp_path.glob("violations-*"), key=lambda it: it.stat().st_mtime_ns)
+    Night(monkeypatch, path.unlink, lambda: None)
+    assert cli.main(["review", str(tmp_path), "--follow", "--format=json"]) == 1
+    ids = [json.loads(it)["id"] for it in capsys.readouterr().out.splitlines()]
+    assert len(set(ids)) == len(ids) == 2
+
+    recorder = Recorder(tmp_path)
+    left = next(it for it in tmp_path.glob("violations-*"))
+    Night(monkeypatch, left.unlink, lambda: recorder.leak(ws_audit__site="app:third:1"))
+    assert cli.main(["review", str(tmp_path), "--follow"]) == 1
+    told = capsys.readouterr().out
+    assert "its records are not there any more" in told
+    assert "NEW  [incident" in told
+
+
+def test_nobody_reads_any_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = Recorder(tmp_path)
+    written: list[str] = []
+
+    def write(text: str) -> bool:
+        written.append(text)
+        return len(written) < 2
+
+    monkeypatch.setattr(review, "write", write)
+    Night(monkeypatch, recorder.leak, lambda: pytest.fail("it goes on"))
+    assert cli.main(["review", str(tmp_path), "--follow"]) == 1
+    assert len(written) == 2
