@@ -58,7 +58,8 @@ def main(words: list[str]) -> int:
         )
     _warn(directories)
     for path in left:
-        wrong(_COMMAND, f"{path}: the hash is still in it; no file of ours, or written just now")
+        name = report.plain(str(path))
+        wrong(_COMMAND, f"{name}: the hash is still in it; no file of ours, or written just now")
     return 2 if left else 0
 
 
@@ -117,9 +118,10 @@ def _say(found: dict[Path, Found]) -> None:
     """What would be done."""
     for it in found.values():
         for path, count in it.files.items():
-            print(f"{path}: {_times(count)}")
+            print(f"{report.plain(str(path))}: {_times(count)}")
         for path in it.foreign:
-            print(f"{path}: not ours, so it would stay there; delete it yourself")
+            name = report.plain(str(path))
+            print(f"{name}: not ours, so it would stay there; delete it yourself")
         for path in it.kept:
             print(f"{path}: what reviews have kept would be removed, and made anew")
     _warn(tuple(found))

@@ -55,7 +55,7 @@ def write(proposal: Proposal) -> str:
 
 
 def _comment(text: str) -> list[str]:
-    return [f"# {line}" for line in textwrap.wrap(text, _WIDTH)]
+    return [f"# {line}" for line in textwrap.wrap(_printable(" ".join(text.split())), _WIDTH)]
 
 
 def _by_table(lists: dict[str, list[Line]]) -> dict[str, dict[str, list[Line]]]:
@@ -73,7 +73,7 @@ def _list(key: str, entries: list[Line]) -> list[str]:
     lines.append(f"{off}{key} = [")
     for line in (line for line in entries if line.why):
         mark = "" if line.active else "# "
-        lines.append(f"    {mark}{_value(line.value)},  # {line.why}")
+        lines.append(f"    {mark}{_value(line.value)},  # {_printable(line.why)}")
         if not active:
             lines[-1] = f"# {lines[-1].replace('# ', '', 1)}"
     repeated = ", ".join(_value(line.value) for line in entries if not line.why)
@@ -93,5 +93,16 @@ def _table(table: Table) -> list[str]:
 
 
 def _value(value: Any) -> str:
-    """JSON's texts and lists of texts are TOML's."""
-    return json.dumps(value, ensure_ascii=False)
+    """JSON's texts and lists of texts are TOML's, but for what does not print."""
+    return _printable(json.dumps(value, ensure_ascii=False))
+
+
+def _printable(text: str) -> str:
+    """Names are the application's, and some of them its clients': none may end a line."""
+    return "".join(it if it.isprintable() else _escaped(ord(it)) for it in text)
+
+
+def _escaped(point: int) -> str:
+    if 0xD800 <= point < 0xE000:
+        point = 0xFFFD  # half a character: TOML has no way to write it
+    return f"\\u{point:04x}" if point < 0x10000 else f"\\U{point:08x}"

@@ -156,14 +156,15 @@ def main(options: argparse.Namespace) -> int:
             found = source.examine(options.sources, how, progress(), keeper, asked)
     except (SourceError, SelectionError) as error:
         named = ", ".join(map(_without_secrets, options.sources))
-        print(f"ws-audit review: {named}: {error}", file=sys.stderr)
+        # Both may quote what is stored, or what a server answered.
+        print(report.plain(f"ws-audit review: {named}: {error}"), file=sys.stderr)
         return 2
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
         named = str(getattr(error, "filename", None) or ", ".join(options.sources))
         print(
-            f"ws-audit review: {named}: {why}; expected a trace directory, "
-            "as WS_AUDIT_TRACE_DIR or trace_dir names it",
+            report.plain(f"ws-audit review: {named}: {why}; expected a trace directory, ")
+            + "as WS_AUDIT_TRACE_DIR or trace_dir names it",
             file=sys.stderr,
         )
         return 2
