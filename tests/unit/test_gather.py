@@ -131,7 +131,7 @@ def test_the_command_takes_several(
     words = ["review", *map(str, hosts), "--format=json", "--html", str(tmp_path / "page.html")]
     assert cli.main(words) == 1
     assert json.loads(capsys.readouterr().out)["incidents"][0]["events"] == 3
-    page = (tmp_path / "page.html").read_text()
+    page = (tmp_path / "page.html").read_text().replace("<wbr>", "")
     for directory in hosts:
         (segment,) = directory.glob("violations-*")
         assert str(segment) in page  # among the files that were read
