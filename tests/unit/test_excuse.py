@@ -231,6 +231,34 @@ def test_a_record_that_does_not_give_its_verdict_is_not_believed(record: str, wh
     assert change.what == (STAYS if why else VANISHES)
 
 
+def test_what_is_stored_beside_the_evidence_is_read_back_and_needs_no_escape() -> None:
+    odd = """it's "so" \\ 'ä'"""
+    answers = ((odd, "room", False), ("app:x", odd, True))
+    delivery = sent(
+        connection("ann", aliases=(payload(17).principal,)),
+        payload("bob")._replace(source=odd),
+        payload("eve"),
+        inputs=Inputs("joined", answers, "chat.x"),
+    )
+    text = stored.write(delivery, HASHER)
+    assert '"' not in text
+    found = stored.read(text, [], "joined")
+    assert found.inputs == Inputs("joined", answers, "chat.x")
+    assert found.names == ("joined", "chat.x")
+    assert [(one.name, one.source) for one in found.evidence] == [
+        ("connection", "x"),
+        ("payload", odd),
+        ("payload", "user_id"),
+    ]
+    assert judge(found.evidence, SEND)._replace(dissent=None) == judge(
+        delivery.evidence, SEND
+    )._replace(dissent=None)
+    tables = (PUBLIC, PolicyTable(2, "room", "y", "2027-01-01", (odd,), "app:x", odd))
+    assert stored.read_tables(stored.write_tables(tables, HASHER)) == tuple(
+        table._replace(reason="") for table in tables
+    )
+
+
 def test_with_another_key_nobody_is_known_by_name() -> None:
     table = PolicyTable(1, "system", "x", users=("bob",))
     deliveries = [sent("ann", payload("bob")), sent("ann", instance("eve"), site="app:g:1")]

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # Before a hash that stands for an identifier: so nothing takes it for a uuid or a number.
 _MARK: Final = "#"
 
-_json: Final = json.JSONEncoder(separators=(",", ":")).encode
+_encode: Final = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class Stored(NamedTuple):
@@ -105,6 +105,15 @@ def hashed(tables: Iterable[PolicyTable], hasher: Hash) -> tuple[PolicyTable, ..
     )
 
 
+def _json(value: object) -> str:
+    """JSON with single quotes: double ones would have to be escaped in a line, and read slower."""
+    return _encode(value).replace("'", "\\u0027").replace('"', "'")
+
+
+def _parsed(text: str) -> Any:
+    return json.loads(text.replace("'", '"'))
+
+
 def _plain(one: Evidence) -> bool:
     """Whether the attributes of such a piece say all of it."""
     return (
@@ -140,7 +149,7 @@ def read(text: str, flat: Iterable[tuple[str, str, str, str, str, str]], event: 
     Of these each is kind, hash, at, source, strength, namespace. Raises ValueError, KeyError or
     TypeError if this is nothing the agent has written.
     """
-    told = json.loads(text)
+    told = _parsed(text)
     pieces = told.get("evidence", [])
     if not any("hash" in piece for piece in pieces):
         more = {piece["kind"]: piece for piece in pieces}
@@ -178,7 +187,7 @@ def read_tables(text: str) -> tuple[PolicyTable, ...]:
                 **{key: tuple(table[key]) for key in lists if key in table},
             }
         )
-        for table in json.loads(text)
+        for table in _parsed(text)
     )
 
 
