@@ -97,6 +97,7 @@ def _violation(chance: random.Random, owner: str, recipient: str, at: int) -> Sp
             schema.evidence_attribute(kind, "namespace"): "id:int",
         }
     ids = chance.getrandbits(128) or 1, chance.getrandbits(64) or 1, chance.getrandbits(64) or 1
+    attributes[schema.RECORD] = "{}"
     return Span(schema.VIOLATION_SPAN, *ids, at, at, attributes, error=True)
 
 
