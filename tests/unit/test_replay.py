@@ -59,6 +59,9 @@ from ws_audit.verdict.policy import Policies
 if TYPE_CHECKING:
     from ws_audit.incidents import Incident
 
+# Reasons that no record of this version gives.
+WRONG = {rejudge.OLD, rejudge.GARBLED, rejudge.OTHERWISE}
+
 HASHER = Hasher("k" * 32)
 EVENTS = Events(("presence.x", "joined", "chat.x"))
 RESOURCE: dict[str, str | int | bool | float] = {
@@ -297,9 +300,11 @@ def test_what_is_judged_again_is_what_the_agent_would_have_said() -> None:
         # ... also if it does not know that these policies were in force, as far as that goes.
         unaware = outcome(written([delivery], None).under(then))
         assert unaware[0] == "untold" or unaware == expected(delivery), seed
+        assert not WRONG & {*unaware}, seed
         seen[f"unaware {unaware[0]}"] += 1
         found = outcome(replayer.under(now))
         seen[found[0]] += 1
+        assert not WRONG & {*found}, seed
         if found[0] != "untold":
             assert found == expected(case.live(now)), seed
     # It is not by telling nothing that it is right.
