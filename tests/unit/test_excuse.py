@@ -33,8 +33,8 @@ from ws_audit.outputs.spans import SpanMaker
 from ws_audit.outputs.store import Store
 from ws_audit.principals.identity import Hasher
 from ws_audit.review import excuse, rejudge
-from ws_audit.review.replay import CHANGES, STAYS, VANISHES
-from ws_audit.review.rows import CoverageRow
+from ws_audit.review.replay import CHANGES, STAYS, VANISHES, Replayer
+from ws_audit.review.rows import CoverageRow, Rows
 from ws_audit.schema import EVENT_RULES
 from ws_audit.tools import cli
 from ws_audit.verdict import stored
@@ -281,6 +281,17 @@ def test_what_was_excused_and_left_no_record_is_counted() -> None:
     assert replayer.under((PUBLIC,)).notes == []
     (note,) = replayer.under(()).notes
     assert note.startswith("41 deliveries were excused by the policies then in force")
+
+
+def test_of_what_was_not_read_one_by_one_nothing_is_said_but_how_much_it_is() -> None:
+    whole = written([sent("ann", payload("bob")), sent("cat", payload("bob"))], ())
+    some = written([sent("ann", payload("bob"))], ())
+    rows = Rows(some.rows, [], [], [], [], [])
+    replay = Replayer(whole.review, rows, HASHER).under(())
+    assert [(it.what, it.before and it.before.attempted) for it in replay.changes] == [(STAYS, 1)]
+    assert replay.notes == [
+        "2 violations are stored and 1 were read one by one: before and after are of those"
+    ]
 
 
 def test_a_severity_that_hangs_on_a_message_that_is_excused_is_not_told() -> None:

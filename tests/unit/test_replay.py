@@ -180,7 +180,7 @@ class Case:
         chance = random.Random(seed)
         self.evidence = _evidence(chance)
         self.kind = chance.choice([SEND, BROADCAST, NONE])
-        self.named = chance.choice(["", "joined", "presence.x", "chat.x", "secret.x"])
+        self.named = chance.choice(["", "joined", "presence.x", "chat.x", "presence.y"])
         inner = chance.choice([self.named, self.named, "joined", "chat.x"])
         self.frame: Any = None
         if self.kind != NONE:

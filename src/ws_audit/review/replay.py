@@ -67,8 +67,22 @@ class Replayer:
     """The violations of a source, ready to be judged again; with the key of the hashes or not."""
 
     def __init__(self, review: Review, rows: Rows, hasher: Hasher | None) -> None:
-        self.review = review
         self.rows = [row for row in rows.violations if not row.synthetic]
+        self._notes: list[str] = []
+        known, there = (
+            sum(row.count for row in self.rows),
+            sum(it.attempted for it in review.incidents),
+        )
+        if known != there:
+            # A large database gives its newest ones. Then the rest is neither before nor after.
+            self._notes.append(
+                f"{there:,} violations are stored and {known:,} were read one by one: before and"
+                " after are of those"
+            )
+            findings = [row.finding for row in self.rows]
+            marks = Journal(_marks(review.incidents), [])
+            review = read.assemble(review.stored._replace(findings=findings), marks)
+        self.review = review
         # With another key than that of the records, nobody is known by name.
         others = {process.key for process in rows.processes} - {"", hasher.id if hasher else ""}
         self.hasher = None if others else hasher
@@ -107,7 +121,7 @@ class Replayer:
     ) -> Replay:
         answers = [self._again(row, tables(row.origin), known=known) for row in self.rows]
         answers = _with_others(self.rows, answers)
-        notes = [*notes, *_untold(self.rows, answers)]
+        notes = [*self._notes, *notes, *_untold(self.rows, answers)]
         after = self._after(answers, notes)
         learned = sum(
             row.count
