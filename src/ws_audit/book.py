@@ -86,9 +86,16 @@ class Book:
                 incident.fold(finding)
                 self._remember(line, finding)
 
+    def begins(self, finding: Finding) -> int:
+        """When a finding begins: an aggregate that goes on after an acknowledgement, after that."""
+        if finding.first_ns == finding.last_ns:
+            return finding.first_ns
+        times = [mark.time_ns for mark in self._line(cause_of(finding)).journal]
+        return _after(finding, times).first_ns
+
     def fold(self, findings: Iterable[Finding]) -> list[Incident]:
         """Add findings that come in any order, oldest first, and return all incidents."""
-        for finding in sorted(findings, key=lambda finding: finding.first_ns):
+        for finding in sorted(findings, key=self.begins):
             self.add(finding)
         for line in self._lines.values():
             self._settle(line, [])

@@ -84,6 +84,9 @@ def test_an_aggregate_that_goes_on_after_it_opens_the_next() -> None:
     storm = at(9.5)._replace(last_ns=START + 10 * SECOND + SECOND // 2, count=50, delivered=50)
     found = Book(marks=[ack(10, last=9)]).fold([at(0), storm, at(9)])
     assert numbers(found) == {ID: (2, True), f"{ID}-2": (50, False)}
+    # Also if something else was found in its second, before the acknowledgement.
+    found = Book(marks=[ack(10, first=9, last=10)]).fold([storm, at(9.7)])
+    assert numbers(found) == {ID: (1, True), f"{ID}-2": (50, False)}
 
 
 def test_other_causes_are_untouched() -> None:

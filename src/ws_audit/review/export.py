@@ -200,7 +200,7 @@ def _members(findings: list[Finding], marks: list[Mark], incident: Incident) -> 
         and incident_id(*cause_of(finding)) == cause
     ]
     book = Book(marks=marks)
-    of_cause.sort(key=lambda index: findings[index].first_ns)
+    of_cause.sort(key=lambda index: book.begins(findings[index]))
     homes = [(index, book.add(findings[index])) for index in of_cause]
     book.fold(())
     return [index for index, home in homes if home.id == incident.id]
