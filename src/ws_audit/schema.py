@@ -119,6 +119,11 @@ UNATTRIBUTED: Final = "ws_audit.unattributed"  # and one more per reason: ".<rea
 EXCUSED_COUNT: Final = "ws_audit.excused"
 DROPPED: Final = "ws_audit.dropped"
 FINAL: Final = "ws_audit.final"  # true on the last one a process writes
+# Which time (Unix nanoseconds) the monotonic clock counts from by this process's clock: it stays
+# the same until somebody sets that clock. Also on a process span.
+CLOCK_BASE: Final = "ws_audit.clock.base_ns"
+# How far the clock of the disk is ahead of this process's, by the last line it wrote (nanoseconds).
+CLOCK_DISK: Final = "ws_audit.clock.disk_ahead_ns"
 
 # The OpenTelemetry log event, and the message field of the log line.
 VIOLATION_EVENT: Final = "ws_audit.isolation.violation"

@@ -27,7 +27,7 @@ from ws_audit.principals.identity import Hasher
 from ws_audit.verdict import stored
 
 from . import events, export, multiprocess
-from .coverage import Coverage
+from .coverage import Coverage, base_ns
 from .deliveries import deliveries
 from .endpoint import Endpoint
 from .export import Export
@@ -358,6 +358,7 @@ class Outputs:
                 "ws_audit.store.events": settings.store_events,
                 "ws_audit.limits.payload_bytes": settings.limits_payload_bytes,
                 "opentelemetry.version": _otel_version(),
+                schema.CLOCK_BASE: base_ns(),
                 schema.KEY_ID: self._hasher.id,
                 schema.POLICY_TABLES: stored.write_tables(settings.policy, self._hasher),
             },

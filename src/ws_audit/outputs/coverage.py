@@ -9,6 +9,7 @@ It must never count from records (they may be dropped) but from the call path's 
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 from ws_audit import schema
@@ -36,18 +37,20 @@ class Coverage:
         self._seen: Counts = {}
         self._since_ns = 0
         self._final_written = False
+        self._disk_ahead_ns: int | None = None  # the disk's clock of ours, at the last line
         self._writing = Undivided()  # the drain's minute, and the end of serving
 
     def fold(self, record: Any) -> None:
         """Nothing from records."""
 
     def begin(self, now_ns: int) -> None:
-        """Counting starts here."""
+        """Counting starts here, and the process's own span has just been written."""
         self._since_ns = now_ns
+        self._ask_the_disk()
 
     def tick(self, now_ns: int) -> None:
-        """Write a span when the minute is over."""
-        if self._since_ns and now_ns - self._since_ns >= _INTERVAL_NS:
+        """Write a span when the minute is over, or somebody has set the clock back."""
+        if self._since_ns and not 0 <= now_ns - self._since_ns < _INTERVAL_NS:
             self.write(now_ns)
 
     def write(self, now_ns: int, *, final: bool = False) -> None:
@@ -85,7 +88,9 @@ class Coverage:
             elif what == "dropped":
                 counts[schema.DROPPED] += delta
         self._seen = total
-        attributes: dict[str, str | int | bool | float] = dict(counts)
+        attributes: dict[str, str | int | bool | float] = {**counts, schema.CLOCK_BASE: base_ns()}
+        if self._disk_ahead_ns is not None:
+            attributes[schema.CLOCK_DISK] = self._disk_ahead_ns
         if final:
             attributes[schema.FINAL] = True
         span = Span(
@@ -100,9 +105,18 @@ class Coverage:
         self._since_ns = now_ns
         if self._store is not None and not self._store.write_coverage(span):
             self._tally.add(("dropped", "store"))
+        self._ask_the_disk()
         self._export(span)
+
+    def _ask_the_disk(self) -> None:
+        self._disk_ahead_ns = self._store.disk_ahead_ns() if self._store is not None else None
 
     def forget(self) -> None:
         """After a fork: the child counts from its own beginning."""
         self._seen = {}
         self._since_ns = 0
+
+
+def base_ns() -> int:
+    """Which time by the clock the monotonic clock counts from, in Unix nanoseconds."""
+    return time.time_ns() - time.monotonic_ns()

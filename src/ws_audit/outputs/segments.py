@@ -64,6 +64,13 @@ class Segment:
             return False
         return (status.st_dev, status.st_ino) == self._identity and status.st_nlink > 0
 
+    def changed_ns(self) -> int:
+        """When it was written last, by the clock of the disk. Raises OSError."""
+        status = os.fstat(self._fd)
+        if (status.st_dev, status.st_ino) != self._identity:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        return status.st_mtime_ns
+
     def append(self, line: bytes) -> None:
         """Write one line with one call. Raises OSError if not all of it went.
 

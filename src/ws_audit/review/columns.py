@@ -118,6 +118,7 @@ class Columns(read.Reader):
         self._erased = self._erasures()
         self._database = duckdb.connect()
         self._parts: dict[str, list[tuple[int, parts.Part]]] = {}
+        self._homes: dict[int, str] = {}  # part -> the host that wrote it
         self._waiting: dict[int, dict[str, tuple[int, int, int]]] = {}
         self._settled: list[tuple[int, int, int]] = []  # part, row, how many went out after all
 
@@ -191,6 +192,11 @@ class Columns(read.Reader):
         ranks = {number: rank for rank, number in enumerate(numbers)}
         for segment in segments.values():
             segment.parts = [(ranks[number], part) for number, part in segment.parts]
+        self._homes = {
+            number: writer.host
+            for path, _, writer in found
+            for number, _ in _parts(segments.get(path.name))
+        }
         self._parts = {
             self._title(path): segments[path.name].parts
             for path, _, _ in found
@@ -248,6 +254,17 @@ class Columns(read.Reader):
             "JOIN ranks ON rows.part = ranks.number"
         )
         self._database.execute("DROP TABLE cached; DROP TABLE fresh; DROP TABLE ranks")
+
+    def _moments(self) -> dict[str, dict[str, int]]:
+        found: dict[str, dict[str, int]] = {}
+        rows = self._database.execute(
+            "SELECT part, trace_id, min(first_ns) FROM findings WHERE n = 1 AND NOT synthetic "
+            "GROUP BY part, trace_id QUALIFY count(*) OVER (PARTITION BY trace_id) > 1"
+        )
+        for part, trace, first_ns in rows.fetchall():
+            seen = found.setdefault(self._homes[part], {})
+            seen[trace] = min(first_ns, seen.get(trace, first_ns))
+        return found
 
     # -- segment by segment, as `read.Reader` goes through them ------------------------------------
 

@@ -11,17 +11,18 @@ silence, and never change anything in the directory.
 from __future__ import annotations
 
 import re
+import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ws_audit import journal, model, schema
 from ws_audit.book import Book
 from ws_audit.incidents import timestamp
 
-from . import gather, lines
+from . import clocks, gather, lines
 from .selection import EVERYTHING, Selection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
     from typing import BinaryIO
 
@@ -183,6 +184,7 @@ class Writer:
 
     def __init__(self, host: str, pid: str, began: str) -> None:
         self.began = int(began)
+        self.host = host
         self.name = f"process {pid} on {host}"
         self.wrote = False
         self.finished = False  # the last coverage line is the final one
@@ -214,11 +216,15 @@ class Reader:
         self._last_ns = 0
         self._problems: list[str] = []
         self._texts: lines.Texts = {}
+        self._hosts: set[str] = set()
+        self._seen_on: dict[str, dict[str, int]] = {}  # host -> trace -> first violation, ns
         self._done = 0
         self._total = 0
 
     def read(self) -> Stored:
-        for path, kind, writer in self._segments():
+        segments = self._segments()
+        self._hosts = {writer.host for _, _, writer in segments}
+        for path, kind, writer in segments:
             try:
                 if path.exists() and not path.is_file():
                     raise OSError("not a regular file")  # a pipe would keep us waiting
@@ -230,6 +236,7 @@ class Reader:
         for writer in self._writers.values():
             self._account(writer)
         self._compare_keys()
+        self._compare_clocks(path for path, kind, _ in segments if kind == "coverage")
         first_ns, last_ns = self._asked.window(self._first_ns, self._last_ns)
         return Stored(
             self._findings,
@@ -346,6 +353,10 @@ class Reader:
             if not span.settled:
                 writer.pending[span.id] = len(self._findings)
             self._findings.append(span.finding)
+            if len(self._hosts) > 1 and span.finding.count == 1 and not span.finding.synthetic:
+                seen = self._seen_on.setdefault(writer.host, {})
+                trace, first_ns = span.finding.trace_id, span.finding.first_ns
+                seen[trace] = min(first_ns, seen.get(trace, first_ns))
         elif span.settled and span.name == schema.VIOLATION_SPAN:
             self._settle(writer, span)
 
@@ -376,6 +387,17 @@ class Reader:
                 f"{writer.name}: {writer.orphans:,} violations are known by their outcome only, "
                 "their record was lost (disk full or segment deleted): not counted"
             )
+
+    def _compare_clocks(self, coverage: Iterable[Path]) -> None:
+        """Name the clocks that were set, or that disagree: times are told as they were stored."""
+        told = clocks.read(path for path in coverage if path.is_file())
+        self._problems += told.problems(time.time_ns())
+        if len(self._hosts) > 1:
+            self._problems += clocks.between(self._moments())
+
+    def _moments(self) -> dict[str, dict[str, int]]:
+        """For each host when it first saw a violation of which trace."""
+        return self._seen_on
 
     def _compare_keys(self) -> None:
         """Say that one person may have several hashes."""

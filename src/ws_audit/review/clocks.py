@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the records say of the clocks they were dated by: set, ahead, behind.
+
+Why it exists: first and last times, and which of two hosts began, are worth as much as the clocks
+they were read from. Processes record beside their coverage how their clock stands to others.
+
+It must never change a time, and never call two clocks alike of which it only knows nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from statistics import median
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from ws_audit import schema
+from ws_audit.incidents import timestamp
+
+from . import lines
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+NOTICED_NS: Final = 1_000_000_000  # less than this may be a busy machine
+ALIKE: Final = 3  # traces that must agree before two hosts are compared by them
+_SECOND: Final = 1_000_000_000
+_NAMED: Final = 10  # of each kind of finding; the rest is counted
+_DIRECTION: Final = {True: "forward", False: "back"}
+
+
+def _integer(name: str) -> re.Pattern[bytes]:
+    return re.compile(rf'"{re.escape(name)}","value":{{"intValue":"(-?[0-9]{{1,19}})"}}'.encode())
+
+
+_BASE: Final = _integer(schema.CLOCK_BASE)
+_DISK: Final = _integer(schema.CLOCK_DISK)
+_END: Final = re.compile(rb'"endTimeUnixNano":"([0-9]{1,19})"')
+
+
+class Sample(NamedTuple):
+    """What one coverage line says of the clock."""
+
+    end_ns: int
+    base_ns: int
+    disk_ns: int | None
+
+
+class Step(NamedTuple):
+    """A clock was set between two lines of one process."""
+
+    first_ns: int
+    last_ns: int
+    by_ns: int
+
+
+class Clocks:
+    """Gathers what coverage segments say, those of one process in its order."""
+
+    def __init__(self) -> None:
+        self._last: dict[tuple[str, str, str], Sample] = {}
+        self._steps: dict[str, list[Step]] = {}
+        self._disks: dict[str, dict[Path, list[int]]] = {}
+        self._latest: dict[str, int] = {}
+
+    def segment(self, path: Path) -> None:
+        """Take in one coverage segment. Raises OSError."""
+        match = lines.SEGMENT.fullmatch(path.name)
+        if match is None or match[1] != "coverage":
+            return
+        host, process = match[2], (match[2], match[3], match[4])
+        with path.open("rb") as file:
+            for _, line in lines.numbered(file):
+                sample = _sample(line)
+                if sample is not None:
+                    self._take(path.parent, host, process, sample)
+
+    def _take(
+        self, directory: Path, host: str, process: tuple[str, str, str], sample: Sample
+    ) -> None:
+        before = self._last.get(process)
+        self._last[process] = sample
+        if before is not None and abs(sample.base_ns - before.base_ns) >= NOTICED_NS:
+            step = Step(before.end_ns, sample.end_ns, sample.base_ns - before.base_ns)
+            steps = self._steps.setdefault(host, [])
+            if not any(_same(step, known) for known in steps):
+                steps.append(step)
+        if sample.disk_ns is not None:
+            disks = self._disks.setdefault(host, {})
+            disks.setdefault(directory, []).append(-sample.disk_ns)
+        self._latest[host] = max(sample.end_ns, self._latest.get(host, 0))
+
+    def problems(self, now_ns: int) -> list[str]:
+        """What is wrong with the clocks, a sentence each; `now_ns` is the time it is here."""
+        return [*self._set(), *self._beside_the_disk(), *self._after(now_ns)]
+
+    def _set(self) -> list[str]:
+        told = [
+            f"host {host}: its clock was set {_DIRECTION[step.by_ns > 0]} by {_long(step.by_ns)} "
+            f"between {timestamp(min(step[:2]))} and {timestamp(max(step[:2]))} by that clock, or "
+            "the machine slept: times before and after do not go together"
+            for host, steps in sorted(self._steps.items())
+            for step in steps
+        ]
+        return _few(told, "more clocks were set")
+
+    def _beside_the_disk(self) -> list[str]:
+        """Clocks against those of the disks they write to, and so against one another's."""
+        ahead: dict[Path, dict[str, float]] = {}
+        for host, disks in self._disks.items():
+            for directory, values in disks.items():
+                ahead.setdefault(directory, {})[host] = median(values)
+        told = []
+        for hosts in ahead.values():
+            right = min(hosts, key=lambda host: (abs(hosts[host]), host))
+            for host, its in sorted(hosts.items()):
+                by = its - hosts[right]
+                if host != right and abs(by) >= NOTICED_NS:
+                    told.append(
+                        f"the clock of host {host} is about {_long(by)} {_side(by)} that of host "
+                        f"{right}, by the disk both write to: its times are as it said them"
+                    )
+            by = hosts[right]
+            if abs(by) >= NOTICED_NS:
+                told.append(
+                    f"the clock of host {right} is about {_long(by)} {_side(by)} that of the disk "
+                    "it writes to: its times are as it said them"
+                )
+        return _few(told, "more clocks are not those of the disk")
+
+    def _after(self, now_ns: int) -> list[str]:
+        told = [
+            f"records of host {host} are dated up to {timestamp(latest)}, which is after now: its "
+            "clock is ahead, or that of this machine behind"
+            for host, latest in sorted(self._latest.items())
+            if latest - now_ns >= NOTICED_NS
+        ]
+        return _few(told, "more hosts have records dated after now")
+
+
+def between(hosts: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """Clocks of hosts against each other, by traces that went through both.
+
+    `hosts` has for each host and trace when a violation was first seen. A trace lasts no time, or
+    the same order of time: where each is hours older on one host, its clock is.
+    """
+    told = []
+    names = sorted(hosts)
+    for index, one in enumerate(names):
+        for other in names[index + 1 :]:
+            common = hosts[one].keys() & hosts[other].keys()
+            by = sorted(hosts[other][trace] - hosts[one][trace] for trace in common)
+            if len(by) < ALIKE:
+                continue
+            middle = median(by)
+            spread = by[-1] - by[0]
+            if abs(middle) >= NOTICED_NS and spread <= max(NOTICED_NS, abs(middle) / 10):
+                told.append(
+                    f"the clock of host {other} is about {_long(middle)} {_side(middle)} that of "
+                    f"host {one}, by {len(by):,} traces that went through both: their times are as "
+                    "each said them"
+                )
+    return _few(told, "more pairs of hosts disagree")
+
+
+def read(paths: Iterable[Path]) -> Clocks:
+    """What these segments say; one that cannot be read is named where its lines are counted."""
+    clocks = Clocks()
+    for path in paths:
+        try:
+            clocks.segment(path)
+        except OSError:
+            continue
+    return clocks
+
+
+def _sample(line: bytes) -> Sample | None:
+    base = _BASE.search(line)
+    end = _END.search(line)
+    if base is None or end is None or lines.PLAYED in line:
+        return None
+    disk = _DISK.search(line)
+    return Sample(int(end[1]), int(base[1]), int(disk[1]) if disk else None)
+
+
+def _same(one: Step, other: Step) -> bool:
+    """Whether two processes of a host tell of one and the same."""
+    together = min(one[:2]) <= max(other[:2]) and min(other[:2]) <= max(one[:2])
+    return together and abs(one.by_ns - other.by_ns) < NOTICED_NS
+
+
+def _side(by: float) -> str:
+    return "ahead of" if by > 0 else "behind"
+
+
+def _long(ns: float) -> str:
+    """How long that is, to the second, or to a tenth of one below a minute."""
+    tenths = round(abs(ns) * 10 / _SECOND)
+    if tenths < 600:
+        return f"{tenths // 10}.{tenths % 10} s"
+    minutes, seconds = divmod(round(tenths / 10), 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = [(hours, "h"), (minutes, "min"), (seconds, "s")]
+    return " ".join(f"{count} {unit}" for count, unit in parts if count)
+
+
+def _few(told: list[str], more: str) -> list[str]:
+    rest = len(told) - _NAMED
+    return told if rest <= 0 else [*told[:_NAMED], f"{rest:,} {more}"]
