@@ -94,12 +94,11 @@ def test_two_hosts_on_one_disk(hosts: Hosts) -> None:
 def test_hosts_with_a_disk_each_are_held_against_their_own(hosts: Hosts, tmp_path: Path) -> None:
     beat(hosts.recorder("a"), 1)
     beat(hosts.recorder("b", tmp_path / "other"), 1, disk_ns=3601 * SECOND)
-    assert hosts.problems(tmp_path / "other") == [
-        (
-            "the clock of host b is about 1 h 1 s behind that of the disk it writes to: its times are "
-            "as it said them"
-        )
-    ]
+    (said,) = hosts.problems(tmp_path / "other")
+    assert said == (
+        "the clock of host b is about 1 h 1 s behind that of the disk it writes to: its times are "
+        "as it said them"
+    )
 
 
 def test_records_dated_after_now(hosts: Hosts) -> None:
@@ -181,5 +180,12 @@ def test_a_process_tells_how_its_clock_stands(
     assert len(written) == 2
     coverage.write(time.time_ns(), final=True)
     disk = written[-1].attributes["ws_audit.clock.disk_ahead_ns"]
-    assert disk == pytest.approx(3600 * SECOND, abs=5 * SECOND)
+    assert disk == pytest.approx(3600 * SECOND, abs=SECOND)
+
+    # Where a look took long, nobody knows: nothing is said.
+    moments = iter(range(10))
+    monkeypatch.setattr(time, "time_ns", lambda: real() + next(moments) * SECOND)
+    coverage.write(real())
+    coverage.write(real())
+    assert "ws_audit.clock.disk_ahead_ns" not in written[-1].attributes
     store.close()

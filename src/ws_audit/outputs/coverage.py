@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .store import Store
 
 _INTERVAL_NS: Final = 60_000_000_000
+_UNSURE_NS: Final = 500_000_000
 
 
 class Coverage:
@@ -46,7 +47,7 @@ class Coverage:
     def begin(self, now_ns: int) -> None:
         """Counting starts here, and the process's own span has just been written."""
         self._since_ns = now_ns
-        self._ask_the_disk()
+        self._ask_the_disk(now_ns)
 
     def tick(self, now_ns: int) -> None:
         """Write a span when the minute is over, or somebody has set the clock back."""
@@ -103,13 +104,18 @@ class Coverage:
             attributes,
         )
         self._since_ns = now_ns
+        before_ns = time.time_ns()
         if self._store is not None and not self._store.write_coverage(span):
             self._tally.add(("dropped", "store"))
-        self._ask_the_disk()
+        self._ask_the_disk(before_ns)
         self._export(span)
 
-    def _ask_the_disk(self) -> None:
-        self._disk_ahead_ns = self._store.disk_ahead_ns() if self._store is not None else None
+    def _ask_the_disk(self, before_ns: int) -> None:
+        """How far its clock is ahead of ours; a line has been written since that time."""
+        changed_ns = self._store.changed_ns() if self._store is not None else 0
+        # Where that took long, nobody knows when in between the disk had it.
+        sure = changed_ns and 0 <= time.time_ns() - before_ns < _UNSURE_NS
+        self._disk_ahead_ns = changed_ns - before_ns if sure else None
 
     def forget(self) -> None:
         """After a fork: the child counts from its own beginning."""
@@ -119,4 +125,9 @@ class Coverage:
 
 def base_ns() -> int:
     """Which time by the clock the monotonic clock counts from, in Unix nanoseconds."""
-    return time.time_ns() - time.monotonic_ns()
+    looks = []
+    for _ in range(3):  # the one in which nothing came between
+        before = time.monotonic_ns()
+        base = time.time_ns() - before
+        looks.append((time.monotonic_ns() - before, base))
+    return min(looks)[1]

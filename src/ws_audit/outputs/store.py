@@ -107,19 +107,18 @@ class Store:
         """Append one line to the coverage; the same in every other respect."""
         return self._write(COVERAGE, span)
 
-    def disk_ahead_ns(self) -> int | None:
-        """How far the disk's clock is ahead of this process's; None if that is not known.
+    def changed_ns(self) -> int:
+        """When the coverage was written last, by the clock of the disk; 0 if that is not known.
 
-        To be asked when a line of the coverage has just been written. For a disk of this machine
-        it is nothing; one that several machines share compares their clocks.
+        On a disk of this machine that is its own clock. One that several share compares theirs.
         """
         try:
             with self._lock:
                 segment = self._segments.get(COVERAGE)
-            return segment.changed_ns() - time.time_ns() if segment is not None else None
+            return segment.changed_ns() if segment is not None else 0
         except Exception as error:
             self._remember(error)
-            return None
+            return 0
 
     def write_events(self, spans: list[str]) -> bool:
         """Append spans, encoded as `Lines.span` does, to the events: one line.
