@@ -22,28 +22,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+    Sample = tuple[bytes, int]  # a coverage line, and the base that it tells
+
 NOTICED_NS: Final = 1_000_000_000  # less than this may be a busy machine
 ALIKE: Final = 3  # traces that must agree before two hosts are compared by them
 _SECOND: Final = 1_000_000_000
+_DIGITS: Final = 21  # of the longest number, its sign and what ends it
 _NAMED: Final = 10  # of each kind of finding; the rest is counted
 _DIRECTION: Final = {True: "forward", False: "back"}
 
 
-def _integer(name: str) -> re.Pattern[bytes]:
-    return re.compile(rf'"{re.escape(name)}","value":{{"intValue":"(-?[0-9]{{1,19}})"}}'.encode())
-
-
-_BASE: Final = _integer(schema.CLOCK_BASE)
-_DISK: Final = _integer(schema.CLOCK_DISK)
+_BASE: Final = f'"{schema.CLOCK_BASE}","value":{{"intValue":"'.encode()
+_DISK: Final = f'"{schema.CLOCK_DISK}","value":{{"intValue":"'.encode()
 _END: Final = re.compile(rb'"endTimeUnixNano":"([0-9]{1,19})"')
-
-
-class Sample(NamedTuple):
-    """What one coverage line says of the clock."""
-
-    end_ns: int
-    base_ns: int
-    disk_ns: int | None
 
 
 class Step(NamedTuple):
@@ -69,26 +60,29 @@ class Clocks:
         if match is None or match[1] != "coverage":
             return
         host, process = match[2], (match[2], match[3], match[4])
-        with path.open("rb") as file:
-            for _, line in lines.numbered(file):
-                sample = _sample(line)
-                if sample is not None:
-                    self._take(path.parent, host, process, sample)
-
-    def _take(
-        self, directory: Path, host: str, process: tuple[str, str, str], sample: Sample
-    ) -> None:
         before = self._last.get(process)
-        self._last[process] = sample
-        if before is not None and abs(sample.base_ns - before.base_ns) >= NOTICED_NS:
-            step = Step(before.end_ns, sample.end_ns, sample.base_ns - before.base_ns)
-            steps = self._steps.setdefault(host, [])
-            if not any(_same(step, known) for known in steps):
-                steps.append(step)
-        if sample.disk_ns is not None:
-            disks = self._disks.setdefault(host, {})
-            disks.setdefault(directory, []).append(-sample.disk_ns)
-        self._latest[host] = max(sample.end_ns, self._latest.get(host, 0))
+        disk: list[int] = []
+        with path.open("rb") as file:
+            while line := file.readline(lines.LONGEST):
+                base_ns, ahead_ns = _number(line, _BASE), _number(line, _DISK)
+                if ahead_ns is not None:
+                    disk.append(-ahead_ns)
+                if base_ns is not None:
+                    sample = line, base_ns
+                    if before is not None and abs(base_ns - before[1]) >= NOTICED_NS:
+                        self._step(host, before, sample)
+                    before = sample
+        if disk:
+            self._disks.setdefault(host, {}).setdefault(path.parent, []).extend(disk)
+        if before is not None:
+            self._last[process] = before
+            self._latest[host] = max(_end(before[0]), self._latest.get(host, 0))
+
+    def _step(self, host: str, before: Sample, after: Sample) -> None:
+        step = Step(_end(before[0]), _end(after[0]), after[1] - before[1])
+        steps = self._steps.setdefault(host, [])
+        if not any(_same(step, known) for known in steps):
+            steps.append(step)
 
     def problems(self, now_ns: int) -> list[str]:
         """What is wrong with the clocks, a sentence each; `now_ns` is the time it is here."""
@@ -174,13 +168,23 @@ def read(paths: Iterable[Path]) -> Clocks:
     return clocks
 
 
-def _sample(line: bytes) -> Sample | None:
-    base = _BASE.search(line)
-    end = _END.search(line)
-    if base is None or end is None or lines.PLAYED in line:
+def _end(line: bytes) -> int:
+    """When a line was written, by the clock of who wrote it."""
+    match = _END.search(line)
+    return int(match[1]) if match else 0
+
+
+def _number(line: bytes, name: bytes) -> int | None:
+    """Read a number as the store writes it: a month of lines must cost next to nothing."""
+    at = line.find(name)
+    if at < 0:
         return None
-    disk = _DISK.search(line)
-    return Sample(int(end[1]), int(base[1]), int(disk[1]) if disk else None)
+    at += len(name)
+    end = line.find(b'"', at, at + _DIGITS)
+    try:
+        return int(line[at:end]) if end > at else None
+    except ValueError:
+        return None  # corrupt: named where it is counted
 
 
 def _same(one: Step, other: Step) -> bool:
