@@ -28,7 +28,7 @@ from ws_audit.outputs.segments import list_segments
 from ws_audit.outputs.spans import SpanMaker
 from ws_audit.outputs.store import Store
 from ws_audit.process.allowance import Allowance
-from ws_audit.review import read
+from ws_audit.review import events, read, shelf, sieve
 from ws_audit.tally import Tally
 from ws_audit.tools import cli
 
@@ -116,7 +116,7 @@ def size(*directories: Path) -> tuple[int, int]:
 
 
 def rows(loaded: Loaded) -> list[tuple[Any, ...]]:
-    found = loaded.database.execute("SELECT * FROM happenings ORDER BY ALL").fetchall()
+    found = loaded.database.execute(f"SELECT * FROM {loaded.among([])} ORDER BY ALL").fetchall()
     loaded.close()
     return found
 
@@ -133,12 +133,12 @@ def test_one_connection_and_one_trace(tmp_path: Path, everything: bool) -> None:
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["kept"] == ("all" if everything else "violations")
-    events = told["events"]
-    shown = [(it["what"], it.get("verdict", "")) for it in events]
+    rows_told = told["events"]
+    shown = [(it["what"], it.get("verdict", "")) for it in rows_told]
     leaked = [("send", ""), ("delivery" if everything else "violation", "violation")]
     expected = [("send", ""), ("delivery", "match")] if everything else []
     assert Counter(shown) == Counter(expected + leaked)  # the leak stands in two segments
-    last = events[-1]
+    last = rows_told[-1]
     assert last == {
         "time": "2026-11-23T10:00:00.003000000Z",
         "what": last["what"],
@@ -250,21 +250,63 @@ def test_a_cache_that_lies_is_not_believed(tmp_path: Path) -> None:
     agent.many(1, 2000)
     agent.end()
     truth = rows(load(tmp_path))
-    damaged, other, *_ = sorted((tmp_path / "review.cache").iterdir())
+    damaged, other, *rest = sorted((tmp_path / "review.cache").iterdir())
+    none = rest[0].with_name(f"{rest[0].name.partition('@')[0]}@0-{'0' * 32}.parquet")
+    none.write_bytes(b"no Parquet")
+    none.rename(none.with_name(none.name.replace("0" * 32, shelf.digest(none))))
     content = bytearray(damaged.read_bytes())
     content[len(content) // 2] ^= 1
     damaged.write_bytes(content)
     other.write_bytes(b"")
-    assert rows(load(tmp_path)) == truth
+    again = load(tmp_path)
+    assert 0 < again.read_bytes < sum(it.stat().st_size for it in tmp_path.glob("events-*"))
+    assert rows(again) == truth
 
     # A segment that is another one now, of the same name and length.
     path = max(tmp_path.glob("events-*"), key=lambda it: it.stat().st_size)
     changed = path.read_bytes().replace(b'"said"', b'"mute"')
     path.write_bytes(changed)
     loaded = load(tmp_path)
-    events = loaded.database.execute("SELECT DISTINCT event FROM happenings").fetchall()
+    names = loaded.database.execute(f"SELECT DISTINCT event FROM {loaded.among([])}").fetchall()
     loaded.close()
-    assert sorted(events) == [("mute",), ("said",)]
+    assert sorted(names) == [("mute",), ("said",)]
+
+
+def test_a_sieve_lets_through_all_that_is_there_and_little_else() -> None:
+    there = {sieve.number("span", it) for it in range(5_000)}
+    there |= {sieve.number("connection", f"0badcafe-{it}") for it in range(1_000)}
+    bits = sieve.sieve(there)
+    assert all(sieve.may_hold(bits, key) for key in there)
+    others = [sieve.number("trace", it << 40) for it in range(1, 10_001)]
+    assert sum(sieve.may_hold(bits, key) for key in others) < 500
+    assert not sieve.may_hold(sieve.sieve(()), 5)
+    # Whoever asks with the first digits of a person's hash finds what has all of them.
+    assert sieve.number("person", "a" * 8) == sieve.number("person", "a" * 8 + "b" * 24)
+
+
+def test_a_question_opens_only_the_files_that_may_answer_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = Agent(tmp_path, segment_bytes=300_000)
+    agent.many(1, 2000, connections=10_000)
+    agent.end()
+    load(tmp_path).close()
+    loaded = load(tmp_path)
+    opened: list[list[int]] = []
+    real = loaded.among
+
+    def among(keys: list[int]) -> str:
+        opened.append(keys)
+        return real(keys)
+
+    monkeypatch.setattr(loaded, "among", among)
+    answer = events.ask(loaded, "connection", f"{agent.maker.prefix}-700")
+    assert [row.what for row in answer.rows] == ["send", "delivery"]
+    files = [real(keys).count(".parquet") for keys in opened if keys]
+    assert len(loaded.files) > 6
+    assert files
+    assert max(files) <= 2
+    loaded.close()
 
 
 def test_bad_lines_are_named_and_the_others_shown(tmp_path: Path) -> None:
@@ -310,8 +352,8 @@ def test_where_nothing_can_be_kept_it_is_loaded_all_the_same(
     agent.many(1, 500)
     agent.end()
     (directory / "review.cache").write_bytes(b"")  # not a folder
-    events, read_bytes = size(directory)
-    assert events == 998
+    number, read_bytes = size(directory)
+    assert number == 998
     assert size(directory) == (998, 0)  # kept in a private folder of the temporary one
     (private,) = elsewhere.glob("ws-audit-*-*")
     private.chmod(0o777)  # anybody could have written there

@@ -186,6 +186,7 @@ class Encoder:
         self._heads: dict[tuple[str, ...], str] = {}
         self._tails: dict[tuple[str, ...], str] = {}
         self._trace = secrets.token_hex(8)
+        self._last: tuple[int, int, tuple[str, str]] = (0, 0, ("", ""))
 
     def delivery(self, it: Delivery, trace_id: int) -> str:
         """A delivery. Its span id is its delivery id: prefix and number in hexadecimal."""
@@ -193,9 +194,8 @@ class Encoder:
         span = f"{prefix}{it.delivery_id & 0xFFFF_FFFF:08x}"
         parent = ""
         if it.intent_id:
-            send = send_ids(it.intent_id, trace_id)
-            trace = f"{send[0]:032x}"
-            parent = f'"parentSpanId":"{send[1]:016x}",'
+            trace, send = self._ids(it.intent_id, trace_id)
+            parent = f'"parentSpanId":"{send}",'
         else:
             trace = f"{trace_id:032x}" if trace_id else self._trace + span
         verdict = it.verdict
@@ -214,7 +214,7 @@ class Encoder:
 
     def send(self, it: Call) -> str:
         """A send."""
-        trace_id, span_id = send_ids(it.intent_id, it.parent_trace_id)
+        trace, span = self._ids(it.intent_id, it.parent_trace_id)
         parent = f'"parentSpanId":"{it.parent_span_id:016x}",' if it.parent_span_id else ""
         key = (it.manager, it.event, it.function, it.site, it.kind, it.outcome)
         tail = self._tails.get(key) or self._remember(self._tails, key, self._send_tail(it))
@@ -223,12 +223,19 @@ class Encoder:
         )
         ended = it.started_ns + it.duration_ns
         return (
-            f'{{"traceId":"{trace_id:032x}","spanId":"{span_id:016x}",{parent}{head}'
+            f'{{"traceId":"{trace}","spanId":"{span}",{parent}{head}'
             f'"kind":1,"startTimeUnixNano":"{it.started_ns}","endTimeUnixNano":"{ended}",'
             f'"attributes":[{self._evidence(it.evidence)}'
             f"{_INTENT}{self._maker.prefix}-{it.intent_id}{_END}"
             f"{_DELIVERIES}{it.deliveries}{_END}{tail}"
         )
+
+    def _ids(self, intent_id: int, trace_id: int) -> tuple[str, str]:
+        """Trace and span of a send: mostly it and its delivery come one after the other."""
+        if self._last[:2] != (intent_id, trace_id):
+            trace, span = send_ids(intent_id, trace_id)
+            self._last = intent_id, trace_id, (f"{trace:032x}", f"{span:016x}")
+        return self._last[2]
 
     def _evidence(self, evidence: tuple[Evidence, ...]) -> str:
         """Whom each kind of evidence names, save for the connection's own."""

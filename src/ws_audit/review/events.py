@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ws_audit.incidents import timestamp
 
+from . import sieve
 from .happenings import DELIVERY, OUTCOME, SEND, VIOLATION, Happening
 
 if TYPE_CHECKING:
@@ -38,65 +39,76 @@ class Answer(NamedTuple):
 def ask(loaded: Loaded, by: str, value: str, most: int = MOST) -> Answer:
     """What happened in the trace, on the connection or to the user `value`."""
     begun = time.perf_counter()
-    found = _Questions(loaded)
+    found = _Questions(loaded, most)
     if by == TRACE:
         trace = int(value, 16)
-        rows = found.newest("high = ? AND low = ?", [trace >> 64, trace & _64], most)
-        sends = [row for row in rows if row.what == SEND]
-        # One that was not known to be in this trace when it was written hangs below its send.
+        low = trace & _64
+        rows = found.newest("trace", low, "high = ? AND low = ?", [trace >> 64, low])
+        # What was not known to be in this trace when it was written hangs below its send.
         there = {row.span for row in rows}
-        rows += [
-            row
-            for row in found.among("parent", [it.span for it in sends], most)
-            if row.span not in there
-        ]
+        sends = [row.span for row in rows if row.what == SEND]
+        rows += [row for row in found.among("parent", sends) if row.span not in there]
     else:
         if by == CONNECTION:
-            rows = found.newest("connection = ?", [value], most)
+            rows = found.newest("connection", value, "connection = ?", [value])
         else:
-            rows = found.newest(
-                "starts_with(recipient, ?) OR contains(owners, ?)", [value, f" {value}"], most
-            )
+            whose = "starts_with(recipient, ?) OR contains(owners, ?)"
+            rows = found.newest("person", value, whose, [value, f" {value}"])
         there = {row.span for row in rows}
         parents = {row.parent for row in rows if row.parent} - there
-        rows += [it for it in found.among("span", sorted(parents), most) if it.what == SEND]
-    violations = [row.span for row in rows if row.what == VIOLATION and not row.outcome]
-    outcomes = {
-        row.span: row for row in found.among("span", violations, 2 * most) if row.what == OUTCOME
-    }
+        rows += [it for it in found.among("span", sorted(parents)) if it.what == SEND]
+    leaks = [row.span for row in rows if row.what == VIOLATION and not row.outcome]
+    outcomes = {it.span: it for it in found.among("span", leaks) if it.what == OUTCOME}
     together = _together(rows, outcomes)
     return Answer(together, found.left_out, time.perf_counter() - begun)
 
 
 class _Questions:
-    def __init__(self, loaded: Loaded) -> None:
+    def __init__(self, loaded: Loaded, most: int) -> None:
+        self._loaded = loaded
         self._ask = loaded.database.execute
+        self._most = most
         self.left_out = 0
 
-    def newest(self, where: str, values: list[Any], most: int) -> list[Happening]:
+    def newest(self, kind: str, key: int | str, where: str, values: list[Any]) -> list[Happening]:
+        """The newest there are; how many more of them is counted."""
+        place = self._loaded.among([sieve.number(kind, key)])
         rows = self._ask(
-            f"SELECT * FROM happenings WHERE {where} ORDER BY time_ns DESC LIMIT {most + 1}", values
+            f"SELECT * FROM {place} WHERE {where} ORDER BY time_ns DESC LIMIT {self._most + 1}",
+            values,
         ).fetchall()
-        if len(rows) > most:
+        if len(rows) > self._most:
+            rows.pop()
             # What stands in two segments is one thing: see `_together`.
             ((number,),) = self._ask(
                 f"SELECT count(DISTINCT (what = '{SEND}', if(alike > 0, alike, span), began)) "
-                f"FROM happenings WHERE ({where}) AND what <> '{OUTCOME}'",
+                f"FROM {place} WHERE ({where}) AND what <> '{OUTCOME}'",
                 values,
             ).fetchall()
-            shown = {(row[0] == SEND, row[5] or row[3], row[11]) for row in rows[:most]}
+            shown = {
+                (it.what == SEND, it.alike or it.span, it.began)
+                for it in map(_row, rows)
+                if it.what != OUTCOME
+            }
             self.left_out = number - len(shown)
-        return [Happening(*row) for row in rows[:most]]
+        return [_row(row) for row in rows]
 
-    def among(self, column: str, ids: list[int], most: int) -> list[Happening]:
+    def among(self, column: str, ids: list[int]) -> list[Happening]:
+        """What has one of these spans, or hangs below one of them."""
         found = []
         for begin in range(0, len(ids), _MANY):
-            numbers = ", ".join(map(str, ids[begin : begin + _MANY]))
+            some = ids[begin : begin + _MANY]
+            place = self._loaded.among([sieve.number("span", it) for it in some])
             rows = self._ask(
-                f"SELECT * FROM happenings WHERE {column} IN ({numbers}) LIMIT {most}"
+                f"SELECT * FROM {place} WHERE {column} IN ({', '.join(map(str, some))}) "
+                f"LIMIT {2 * self._most}"
             ).fetchall()
-            found += [Happening(*row) for row in rows]
+            found += [_row(row) for row in rows]
         return found
+
+
+def _row(row: tuple[Any, ...]) -> Happening:
+    return Happening(*row)
 
 
 def _together(rows: list[Happening], outcomes: dict[int, Happening]) -> list[Happening]:
@@ -138,7 +150,7 @@ def document(loaded: Loaded, asked: dict[str, str], answer: Answer) -> dict[str,
         "schema": 1,
         "asked": asked,
         "kept": "all" if loaded.all else "violations",
-        "events": [_row(it) for it in answer.rows],
+        "events": [_told(it) for it in answer.rows],
         "left_out": answer.left_out,
         "stored": {
             "events": loaded.events,
@@ -158,7 +170,7 @@ def owners(it: Happening) -> list[tuple[str, str]]:
     return found
 
 
-def _row(it: Happening) -> dict[str, Any]:
+def _told(it: Happening) -> dict[str, Any]:
     told: dict[str, Any] = {
         "time": timestamp(it.time_ns),
         "what": it.what,

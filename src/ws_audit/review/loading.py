@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Final
 import duckdb
 import msgspec
 
-from . import gather, lines, parts, shelf, stretches
+from . import gather, lines, parts, shelf, sieve, stretches
 from .stretches import Stretch
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ _ATTEMPTS: Final = 3
 
 
 class Loaded:
-    """The view `happenings` over all that was loaded, and what is to be said of it."""
+    """All that was loaded, and what is to be said of it."""
 
     def __init__(self, database: duckdb.DuckDBPyConnection) -> None:
         self.database = database
@@ -56,7 +56,20 @@ class Loaded:
         self.all = False  # whether there are segments of every event
         self.read_bytes = 0  # what was not loaded before
         self.read_events = 0
+        self.files: list[tuple[Path, Stretch]] = []
         self._temporary = contextlib.ExitStack()
+
+    def among(self, keys: Sequence[int]) -> str:
+        """What to select from to find what has one of these keys (see `sieve`); none: all."""
+        files = [
+            file
+            for file, it in self.files
+            if not keys or any(sieve.may_hold(it.ids, key) for key in keys)
+        ]
+        if not files:
+            return "fresh"
+        names = ", ".join(f"'{shelf.quoted(str(file))}'" for file in files)
+        return f"(SELECT * FROM read_parquet([{names}]) UNION ALL SELECT * FROM fresh)"
 
     def folder(self) -> Path:
         """A folder that is gone with this."""
@@ -108,7 +121,7 @@ class _Loading:
         self._loaded = loaded
         self._progress = progress
         self._jobs: list[_Job] = []
-        self._files: list[Path] = []
+        self._files = loaded.files
         self._known: list[Stretch] = []
         self._segments: dict[str, list[Path]] = {}  # a copied one stands in two directories
         self._kept: dict[Path, dict[str, list[tuple[Path, Stretch]]]] = {}
@@ -141,7 +154,7 @@ class _Loading:
                 self._segment(path, kept, self._places[path.parent])
             except OSError as error:
                 self._problem(name, f"cannot be read: {error.strerror or error}")
-        used = set(self._files)
+        used = {file for file, _ in self._files}
         for directory, segments in self._kept.items():
             for name, files in segments.items():
                 gone = not (directory / name).exists()
@@ -174,7 +187,7 @@ class _Loading:
                 if not more:
                     break
                 at, known, it = max(more, key=lambda one: one[0])
-                self._files.append(known)
+                self._files.append((known, it))
                 self._known.append(it)
             whole = parts.whole_lines(file, status.st_size)
             for start, end in [*_pieces(file, at, whole), (max(at, whole), status.st_size)]:
@@ -267,7 +280,7 @@ class _Loading:
 
     def _took(self, job: _Job, file: Path | None, stretch: Stretch) -> None:
         if file is not None:
-            self._files.append(file)
+            self._files.append((file, stretch))
         self._known.append(stretch)
         self._loaded.read_bytes += stretch.end - stretch.start
         self._loaded.read_events += stretch.events
@@ -300,11 +313,6 @@ class _Loading:
         for (name, fault), (first, count) in faults.items():
             more = f", and {count - 1:,} more" if count > 1 else ""
             self._problem(f"{name} line {first}{more}", f"{fault}, not shown")
-        kept = ""
-        if self._files:
-            names = ", ".join(f"'{shelf.quoted(str(file))}'" for file in self._files)
-            kept = f"SELECT * FROM read_parquet([{names}]) UNION ALL "
-        loaded.database.execute(f"CREATE VIEW happenings AS {kept}SELECT * FROM fresh")
 
     def _problem(self, where: str, what: str) -> None:
         self._loaded.problems.append(f"{where}: {what}")
@@ -324,13 +332,12 @@ def _kept(directory: Path) -> dict[str, list[tuple[Path, Stretch]]]:
     if not files:
         return found
     with ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST_HELPERS)) as threads:
-        intact = [
-            path for path, good in zip(files, threads.map(_intact, files), strict=True) if good
-        ]
-    for path, it in _told(intact):
-        if it.version == stretches.VERSION:
-            found.setdefault(it.segment, []).append((path, it))
-    for path in set(files) - set(intact):
+        whole = threads.map(_intact, files)
+        intact = [path for path, sure in zip(files, whole, strict=True) if sure]
+    good = {path: it for path, it in _told(intact) if it.version == stretches.VERSION}
+    for path, it in good.items():
+        found.setdefault(it.segment, []).append((path, it))
+    for path in set(files) - good.keys():
         with contextlib.suppress(OSError):
             path.unlink()
     return found
@@ -353,16 +360,18 @@ def _intact(path: Path) -> bool:
 
 def _told(files: list[Path]) -> Iterator[tuple[Path, Stretch]]:
     """What each file says of itself; one that says nothing understood here is left out."""
+    question = (
+        f"SELECT file_name, decode(value) FROM parquet_kv_metadata(?) WHERE key = '{stretches.KEY}'"
+    )
+    names = [str(path) for path in files]
+    rows: list[tuple[str, str]] = []
     with duckdb.connect() as database:
-        names = [str(path) for path in files]
         try:
-            rows = database.execute(
-                "SELECT file_name, decode(value) FROM parquet_kv_metadata(?) "
-                f"WHERE key = '{stretches.KEY}'",
-                [names],
-            ).fetchall()
-        except duckdb.Error:
-            return  # one was replaced just now: all are read again
+            rows = database.execute(question, [names]).fetchall()
+        except duckdb.Error:  # one is none, or was replaced just now
+            for one in names:
+                with contextlib.suppress(duckdb.Error):
+                    rows += database.execute(question, [[one]]).fetchall()
     for name, text in rows:
         with contextlib.suppress(msgspec.MsgspecError):
             yield Path(name), msgspec.json.decode(text, type=Stretch)

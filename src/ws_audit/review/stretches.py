@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING, Final
 import duckdb
 import msgspec
 
-from . import lines, shelf
-from .happenings import CORRUPT, MOST, Happening, happenings
+from . import lines, shelf, sieve
+from .happenings import CORRUPT, DELIVERY, MOST, Happening, happenings
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from duckdb import DuckDBPyConnection
 
-VERSION: Final = 1  # of what such a file holds; one of another version is read again
+VERSION: Final = 2  # of what such a file holds; one of another version is read again
 KEY: Final = "ws_audit_events"
 UNFINISHED: Final = "loading-"
 
@@ -43,7 +43,8 @@ class Stretch(msgspec.Struct):
     """Bytes of a segment, and what the segment was when they were read.
 
     `print` is what the bytes before `end` look like. `faults` counts lines from the stretch's own
-    beginning. `first_ns` and `last_ns` are 0 where nothing happened.
+    beginning. `first_ns` and `last_ns` are 0 where nothing happened. `ids` is the sieve of what one
+    may ask for.
     """
 
     version: int
@@ -59,6 +60,7 @@ class Stretch(msgspec.Struct):
     first_ns: int = 0
     last_ns: int = 0
     faults: dict[str, tuple[int, int]] = {}
+    ids: bytes = b""
 
 
 def read(path: Path, it: Stretch) -> bytes:
@@ -82,6 +84,7 @@ def read(path: Path, it: Stretch) -> bytes:
         if found:
             it.first_ns = min(one.time_ns for one in found)
             it.last_ns = max(one.time_ns for one in found)
+        it.ids = sieve.sieve(_ids(found))
         return msgspec.json.Encoder().encode_lines(found)
     finally:
         if collecting:
@@ -97,6 +100,20 @@ def _line(it: Stretch, line: bytes, began: int, found: list[Happening]) -> None:
         fault = lines.fault(line, error)
         first, count = it.faults.get(fault, (it.lines, 0))
         it.faults[fault] = (first, count + 1)
+
+
+def _ids(found: list[Happening]) -> set[int]:
+    number = sieve.number
+    persons = {one.recipient for one in found}
+    for owners in {one.owners for one in found}:
+        persons.update(piece.partition(" ")[2] for piece in owners.split(","))
+    return {
+        *[number("trace", it) for it in {one.low for one in found}],
+        *[number("span", it) for it in {one.span for one in found if one.what != DELIVERY}],
+        *[number("span", it) for it in {one.parent for one in found}],
+        *[number("connection", it) for it in {one.connection for one in found}],
+        *[number("person", it) for it in persons],
+    }
 
 
 def put(database: DuckDBPyConnection, table: str, rows: bytes) -> None:
