@@ -300,19 +300,33 @@ WRITES = {
         ),
         "socket-write",
     ),
-    "its own endpoint": (
+    "an endpoint whose socket a manager keeps": (
+        (
+            "@app.websocket('/ws')\nasync def chat(websocket):\n    hub.connect(websocket, 1)\n"
+            "    await websocket.send_json({'type': 'done'})"
+        ),
+        "own-socket-write",
+    ),
+    "an endpoint with a table of its own": (
+        (
+            "open = {}\n@app.websocket('/ws')\nasync def chat(websocket):\n"
+            "    open[1] = websocket\n    await websocket.send_json({'type': 'done'})"
+        ),
+        "own-socket-write",
+    ),
+    "an endpoint by itself": (
         (
             "@app.websocket('/ws')\nasync def chat(websocket):\n"
             "    await websocket.send_json({'type': 'done'})"
         ),
-        "own-socket-write",
+        "private-socket",
     ),
     "a conversation": (
         (
             "async def chat(websocket):\n    async for text in websocket.iter_text():\n"
             "        await websocket.send_text(text)"
         ),
-        "own-socket-write",
+        "private-socket",
     ),
     "an answer to ping": (
         (
@@ -363,3 +377,17 @@ def test_writes_past_every_manager(what: str, tmp_path: Path) -> None:
 def test_without_a_manager_nothing_goes_past_one(tmp_path: Path) -> None:
     source = "async def reply(websocket, text):\n    await websocket.send_text(text)\n"
     assert scan(tmp_path, {"app/past.py": source}).findings == []
+
+
+def test_private_connections_are_one_finding(tmp_path: Path) -> None:
+    one = (
+        "from fastapi import FastAPI, WebSocket\napp = FastAPI()\n@app.websocket('/{0}')\n"
+        "async def {0}(socket: WebSocket):\n    await socket.send_json({{'type': 'done'}})\n"
+    )
+    found = scan(
+        tmp_path,
+        {"app/hub.py": hub(), "app/a.py": one.format("a"), "app/b.py": one.format("b")},
+    )
+    (finding,) = found.findings
+    assert (finding.path, finding.line, finding.sites) == ("app/a.py", 5, 2)
+    assert finding.message.startswith("app.a:a, app.b:b speak on connections")

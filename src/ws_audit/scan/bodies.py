@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from .expressions import assignments, expression, names
 from .facts import Call, Expression, Function
-from .sockets import is_served, writes
+from .sockets import is_registered, is_served, writes
 from .trees import Functions, below, decorators, dotted, own
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ class Bodies:
                 tuple(body.calls),
                 () if self._quiet else tuple(writes(node.body, parameters, live=self._live)),
                 not _ROUTES.isdisjoint(named) or is_served(node.body, parameters),
+                is_registered(node.body, parameters),
                 tuple(body.shares),
             )
         )

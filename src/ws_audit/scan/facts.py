@@ -80,6 +80,7 @@ class Function(NamedTuple):
     calls: tuple[Call, ...]
     writes: tuple[Write, ...]
     serves: bool  # a framework calls it with each new connection
+    registers: bool  # it gives the socket it serves to somebody who keeps it
     shares: tuple[str, ...]  # names it declares global or nonlocal
 
 

@@ -50,7 +50,11 @@ RULES: Final = {
     ),
     "own-socket-write": (
         NOTE,
-        "An endpoint answers on the connection it serves, past every manager.",
+        "An endpoint answers past every manager on a connection that somebody else keeps as well.",
+    ),
+    "private-socket": (
+        NOTE,
+        "Endpoints speak on connections that no manager knows.",
     ),
     "second-path": (
         NOTE,
@@ -204,9 +208,20 @@ def constructions(graph: Graph, known: Iterable[Construction]) -> Iterator[Findi
         yield Finding("past-factory", path, sites[0].line, message, subject, len(sites))
 
 
-def writers(graph: Graph, known: Iterable[Writer]) -> Iterator[Finding]:
+def writers(graph: Graph, known: list[Writer]) -> Iterator[Finding]:
     """Each function that writes to sockets past every manager."""
+    private = [one for one in known if one.private]
+    if private:
+        # One finding: a stream of its own is a fact to know, and seldom one to act upon.
+        places = [f"{one.module}:{one.function.qualname}" for one in private]
+        speak = "speaks" if len(places) == 1 else "speak"
+        message = f"{', '.join(places)} {speak} on connections that no manager knows"
+        path = graph.files[private[0].module].path
+        sites = sum(len(one.lines) for one in private)
+        yield Finding("private-socket", path, private[0].lines[0], message, "", sites)
     for one in known:
+        if one.private:
+            continue
         place = f"{one.module}:{one.function.qualname}"
         times = f" {len(one.lines)} times" if len(one.lines) > 1 else ""
         what = f"writes to {_few([f'`{socket}`' for socket in one.sockets])} itself{times}"

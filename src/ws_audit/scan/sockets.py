@@ -14,8 +14,11 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from ws_audit import naming
+from ws_audit.classes.classify import method_kind
 from ws_audit.classes.signs import words
+from ws_audit.model import BIND
 
+from .expressions import assignments
 from .facts import ATTRIBUTE, OWN, TABLE, Write
 from .trees import Definitions, below, dotted, own, walk
 
@@ -49,13 +52,33 @@ _PROTOCOL: Final = re.compile(
 def is_served(body: Iterable[ast.stmt], parameters: Mapping[str, str]) -> bool:
     """Whether a function holds the conversation on a socket it was given."""
     given = {name for name, annotation in parameters.items() if is_socket(name, annotation)}
-    return any(
+    return bool(given) and any(
         isinstance(node, ast.Attribute)
         and node.attr in _CONVERSES
         and isinstance(node.value, ast.Name)
         and node.value.id in given
         for node in own(body)
     )
+
+
+def is_registered(body: Iterable[ast.stmt], parameters: Mapping[str, str]) -> bool:
+    """Whether a function gives a socket it was given to somebody who keeps it: others can reach
+    the client by it, whom messages past them then miss."""
+    given = {name for name, annotation in parameters.items() if is_socket(name, annotation)}
+    for node in own(body) if given else ():
+        if isinstance(node, ast.Call):
+            bound = method_kind(dotted(node.func).rpartition(".")[2]) == BIND
+            taken = bound and isinstance(node.func, ast.Attribute)
+            values: list[ast.AST] = []
+            if taken:
+                values += [*node.args, *(one.value for one in node.keywords)]
+            values += [value for name, _, value in assignments(node) if name.endswith("[]")]
+        else:
+            values = [value for name, _, value in assignments(node) if name.endswith("]")]
+        for value in values:
+            if any(isinstance(one, ast.Name) and one.id in given for one in walk(value)):
+                return True
+    return False
 
 
 def is_socket(name: str, annotation: str) -> bool:

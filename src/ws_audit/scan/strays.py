@@ -38,6 +38,7 @@ class Writer(NamedTuple):
     lines: tuple[int, ...]
     sockets: tuple[str, ...]
     own: bool  # only to the connection it serves
+    private: bool  # which it has given to nobody else
 
 
 class Construction(NamedTuple):
@@ -57,13 +58,15 @@ def writers(graph: Graph, products: Products, duties: Mapping[Target, str]) -> l
         for function in graph.files[module].functions:
             if not function.writes or _is_layer(products, duties, module, function):
                 continue
+            own = function.serves and all(one.origin == OWN for one in function.writes)
             found.append(
                 Writer(
                     module,
                     function,
                     tuple(sorted(one.line for one in function.writes)),
                     tuple(dict.fromkeys(one.socket for one in function.writes)),
-                    function.serves and all(one.origin == OWN for one in function.writes),
+                    own,
+                    own and not function.registers,
                 )
             )
     return found

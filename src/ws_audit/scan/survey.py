@@ -55,7 +55,7 @@ class Survey(NamedTuple):
     @property
     def summary(self) -> dict[str, int]:
         """The counts of the issue's third section."""
-        stray = ("past-factory", "socket-write", "own-socket-write")
+        stray = ("past-factory", "socket-write", "own-socket-write", "private-socket")
         return {
             "implementations": len(self.implementations),
             "import_paths": len({path for one in self.implementations for path in one.paths}),

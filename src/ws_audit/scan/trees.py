@@ -15,17 +15,26 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-_PASSED: Final = frozenset({"ctx", "op", "ops", "type_comment", "kind"})
+# Fields that hold names, numbers and what is done with a value: no nodes that mean something.
+_PASSED: Final = frozenset(
+    {
+        *("ctx", "op", "ops", "type_comment", "kind", "id", "attr", "arg", "module", "level"),
+        *("asname", "is_async", "simple", "conversion"),
+    }
+)
+_fields: Final[dict[type, tuple[str, ...]]] = {}
 Functions: Final = (ast.FunctionDef, ast.AsyncFunctionDef)
 Definitions: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
 def below(node: ast.AST) -> list[ast.AST]:
     """A node's children that mean something."""
+    kind = type(node)
+    fields = _fields.get(kind)
+    if fields is None:
+        fields = _fields[kind] = tuple(one for one in kind._fields if one not in _PASSED)
     found: list[ast.AST] = []
-    for field in node._fields:
-        if field in _PASSED:
-            continue
+    for field in fields:
         value = getattr(node, field, None)
         if type(value) is list:
             found += [one for one in value if isinstance(one, ast.AST)]
