@@ -58,6 +58,8 @@ def main() -> int:
             mark = " " if is_right else "-"
             print(f"  {mark} {finding.rule} {finding.path}:{finding.line} {finding.message}")
         told = {_place(one) for one in found.findings}
+        # What the others are compared with is found, and no finding.
+        told |= {(one.path, one.target.name) for one in found.implementations}
         for label in one["act"]:
             if not any(_fits(place, label) for place in told):
                 print(f"  not found: {label['path']} {label['symbol']}: {label['why']}")

@@ -88,6 +88,12 @@ MANAGERS = {
             async def send_to_user(self, user_id, message):
                 await self.clients[user_id].websocket.send_json(message)
     """,
+    "filled by others": """
+        class Brain:
+            def __init__(self): self.websocket_clients = set()
+            async def emit(self, event):
+                for client in self.websocket_clients: await client.send_text(event)
+    """,
     "queues of a stream": """
         import asyncio
         class SSEManager:
@@ -144,6 +150,18 @@ def test_another_manager(what: str, tmp_path: Path) -> None:
     )
     assert found.summary["implementations"] == 2
     assert [path for path, _ in told(found, "second-implementation")] == ["app/realtime.py"]
+
+
+def test_the_usual_one_is_the_one_others_import_from(tmp_path: Path) -> None:
+    files = {
+        "app/hub.py": hub() + "hub = Hub()\n",
+        "app/other.py": hub("Other"),
+        "app/a.py": "from .hub import hub",
+        "app/b.py": "def f():\n    from app.hub import hub",
+        "app/c.py": "from .other import Other",
+    }
+    found = scan(tmp_path, files)
+    assert [one.target.name for one in found.implementations if one.canonical] == ["Hub"]
 
 
 def test_what_differs_between_two(tmp_path: Path) -> None:

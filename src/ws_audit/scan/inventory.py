@@ -20,7 +20,7 @@ from .facts import CLASS, MANY, Class
 from .graph import Target
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from .graph import Graph
     from .products import Products
@@ -133,7 +133,7 @@ def implementations(
         if f"{module}:{name}" in declared and Target(CLASS, module, name) not in counted
     ]
     paths = import_paths(graph, counted)
-    usual = _usual(products, counted, paths) if not declared else None
+    usual = _usual(graph, products, counted) if not declared else None
     found = [
         Implementation(
             target,
@@ -151,15 +151,27 @@ def implementations(
     return found, known
 
 
-def _usual(
-    products: Products, counted: Iterable[Target], paths: Mapping[Target, list[str]]
-) -> Target | None:
-    """The one most of the code leads to: a guess, until the configuration says which it is."""
+def _usual(graph: Graph, products: Products, counted: Iterable[Target]) -> Target | None:
+    """The one most of the code leads to: a guess, until the configuration says which it is.
+
+    Most code imports a manager's instance or factory and not the class: what counts is how many
+    modules import something from where the class stands.
+    """
+    users: dict[str, set[str]] = {}
+    for module, file in graph.files.items():
+        named = {(level, inner, name) for level, inner, name in file.loads}
+        for function in file.functions:
+            named |= set(function.imports.values())
+        for level, inner, name in named:
+            origin = graph.absolute(module, level, inner)
+            for target in graph.lookup(origin, name) if name else ():
+                users.setdefault(target.module, set()).add(module)
+            users.setdefault(f"{origin}.{name}".rstrip("."), set()).add(module)
     return max(
         counted,
         key=lambda one: (
             products.classes[one.module, one.name].keeps == MANY,
-            len({path.rpartition(".")[0] for path in paths.get(one, ())}),
+            len(users.get(one.module, set()) - {one.module}),
             len(products.classes[one.module, one.name].methods),
             [-ord(letter) for letter in str(one)],
         ),

@@ -20,7 +20,7 @@ from ws_audit.classes.signs import words
 from .expressions import CONTAINERS, assignments, names
 from .facts import MANY, NO, ONE, Class, Expression, Method
 from .shapes import Shape, methods_of
-from .sockets import SOCKET_TYPE, is_socket
+from .sockets import SENDS, SOCKET_TYPE, is_socket
 from .trees import Functions, decorators, dotted, walk
 
 if TYPE_CHECKING:
@@ -97,6 +97,8 @@ class _Look:
                 self._put(inner, sockets, node.name, made_here)
             if isinstance(inner, ast.Call):
                 self._called(inner)
+            if isinstance(inner, (ast.For, ast.AsyncFor)):
+                self._sent_to_each(inner)
 
     def _put(
         self,
@@ -124,6 +126,20 @@ class _Look:
             said = {one.rpartition(".")[2] for one in names(node.annotation)}
             if name and "." not in name and (not method or dotted(node.target) != name):
                 self._sockets.add(f"{name}[]" if said & CONTAINERS else name)
+
+    def _sent_to_each(self, loop: ast.For | ast.AsyncFor) -> None:
+        """`for client in self.clients: await client.send_text(...)`, whoever filled them."""
+        kept = {
+            one.attr
+            for one in walk(loop.iter)
+            if isinstance(one, ast.Attribute) and dotted(one.value) in ("self", "cls")
+        }
+        each = {one.id for one in walk(loop.target) if isinstance(one, ast.Name)}
+        for node in walk(loop) if kept else ():
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                holder = dotted(node.func.value).partition(".")[0]
+                if node.func.attr in SENDS and holder in each:
+                    self._sockets |= {f"{name}[]" for name in kept}
 
     def _called(self, node: ast.Call) -> None:
         if not isinstance(node.func, ast.Attribute):

@@ -25,7 +25,7 @@ from .trees import Definitions, below, dotted, own, walk
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-_SENDS: Final = naming.SOCKET_SENDS - {"broadcast", "group_send"}
+SENDS: Final = naming.SOCKET_SENDS - {"broadcast", "group_send"}
 _SOCKET: Final = re.compile(
     rf"{naming.SOCKET_NAME}|(^|_)(ws|sockets?|conns?|connections?|clients?|peers?|viewers?"
     r"|subscribers?|listeners?|members?|players?)(_|$)"
@@ -98,7 +98,7 @@ def writes(
         if not isinstance(node.func, ast.Attribute):
             continue
         holder, verb = node.func.value, node.func.attr
-        if verb not in _SENDS and verb != "send":
+        if verb not in SENDS and verb != "send":
             continue
         origin = _origin(holder, origins)
         if not origin or not _speaks(holder, verb, parameters, live=live):
