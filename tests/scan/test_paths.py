@@ -131,6 +131,10 @@ def test_one_name_that_leads_to_two_classes(tmp_path: Path) -> None:
 def test_a_consumer_of_a_second_class_is_no_finding_of_its_own(tmp_path: Path) -> None:
     files = {"app/hub.py": hub(), "app/old.py": hub(), "app/__init__.py": "from .hub import Hub"}
     files["app/use.py"] = "from app.old import Hub\n\ndef f(hub: Hub): ...\n"
+    files["app/may.py"] = (
+        "try:\n    from app.old import Hub\nexcept ImportError:\n    Hub = None\n\ndef f(): ...\n"
+    )
+    files |= {"app/d.py": "from .hub import Hub", "app/e.py": "from .hub import Hub"}
     found = scan(tmp_path, files)
     assert told(found, "different-class") == []
     assert told(found, "second-implementation") == [("app/old.py", 4)]

@@ -102,9 +102,11 @@ class Class(NamedTuple):
     taken: str  # why the agent would take it for a manager; empty: it would not
     endpoint: bool  # a framework's own consumer, handler or namespace
     abstract: bool
+    double: bool  # by its name a test's stand-in or an interface
     keeps: str
     emits: bool  # through a library that knows the sockets
     queues: bool  # into its subscribers' queues
+    delivers: bool  # it gives something to what it keeps
     methods: tuple[Method, ...]
     attributes: dict[str, tuple[Expression, ...]]
     digest: str  # of its code without names of its own, comments and texts

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from .facts import TABLE
+from .facts import NAME, TABLE, VALUE
 from .inventory import EMITTER, drift, similarity
 
 if TYPE_CHECKING:
@@ -166,7 +166,8 @@ def _hands_on(graph: Graph, module: str, name: str, found: tuple[Target, ...]) -
     file = graph.files[module]
     if file.path.endswith("__init__.py") or file.shim or name in (file.exported or ()):
         return True
-    return any(one.kind == "value" for one in graph.bindings(module, name)) or any(
+    aliases = (one for one in graph.bindings(module, name) if one.kind == VALUE)
+    return any(one.target[0] == NAME for one in aliases) or any(
         one.name == name for one in file.lazy
     )
 

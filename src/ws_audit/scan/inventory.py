@@ -65,10 +65,14 @@ def duties(graph: Graph, products: Products) -> dict[Target, str]:
     doubtful: list[Target] = []
     for (module, qualname), cls in sorted(products.classes.items()):
         target = Target(CLASS, module, qualname)
-        if not cls.taken or ("<locals>" in qualname and cls.endpoint):
+        if "<locals>" in qualname and cls.endpoint:
             continue
         direct = (module, qualname) in sends or cls.emits or (cls.queues and cls.keeps == MANY)
-        if cls.keeps == MANY and direct:
+        # Who keeps sockets and writes to them needs no other sign, nor a name.
+        sure = cls.keeps == MANY and (module, qualname) in sends and not cls.double
+        if not cls.taken and not sure:
+            continue
+        if cls.keeps == MANY and (direct or cls.delivers):
             found[target] = MANAGER
         elif direct and not cls.endpoint:
             doubtful.append(target)

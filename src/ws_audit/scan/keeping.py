@@ -15,6 +15,7 @@ import hashlib
 import re
 from typing import TYPE_CHECKING, Final
 
+from ws_audit import naming
 from ws_audit.classes.signs import words
 
 from .expressions import CONTAINERS, assignments, names
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _ROOMS: Final = frozenset({"room", "to", "skip_sid", "namespace"})
+_DOUBLE: Final = re.compile(naming.NOT_MANAGER_CLASS)
+_GIVES: Final = re.compile(r"(send|write|emit|push|publish)(_\w+)?$|sendMessage$")
 _EMITTER: Final = re.compile(r"(^|_)(sio|socket_?io|server|io)(_|$)")
 _PUTTING: Final = (ast.Assign, ast.AnnAssign, ast.NamedExpr, ast.Call)
 
@@ -44,12 +47,14 @@ def kept_by(tree: ast.Module, shaped: Mapping[int, tuple[str, Shape]]) -> Iterat
                 shape.taken,
                 shape.endpoint,
                 look.abstract,
+                _DOUBLE.search(words(node.name)) is not None,
                 look.keeps(),
                 look.emits,
                 look.queues,
+                look.delivers,
                 tuple(_method(one, shape) for one in methods_of(node)),
                 look.attributes,
-                _digest(node) if shape.taken else "",
+                _digest(node) if shape.taken or look.delivers else "",
             )
 
 
@@ -58,7 +63,7 @@ class _Look:
 
     def __init__(self, node: ast.ClassDef) -> None:
         self.attributes: dict[str, tuple[Expression, ...]] = {}
-        self.emits = self.queues = self.abstract = False
+        self.emits = self.queues = self.abstract = self.delivers = False
         self._sockets: set[str] = set()  # attributes, or "x[]" for the items of x
         self._queues: set[str] = set()
         for statement in node.body:
@@ -82,6 +87,7 @@ class _Look:
             for one in arguments
             if is_socket(one.arg, ast.unparse(one.annotation) if one.annotation else "")
         }
+        self._delivered(node)
         made_here: set[str] = set()  # queues, and things made of sockets
         for inner in walk(node):
             if isinstance(inner, (ast.Assign, ast.NamedExpr)):
@@ -97,8 +103,6 @@ class _Look:
                 self._put(inner, sockets, node.name, made_here)
             if isinstance(inner, ast.Call):
                 self._called(inner)
-            if isinstance(inner, (ast.For, ast.AsyncFor)):
-                self._sent_to_each(inner)
 
     def _put(
         self,
@@ -127,19 +131,36 @@ class _Look:
             if name and "." not in name and (not method or dotted(node.target) != name):
                 self._sockets.add(f"{name}[]" if said & CONTAINERS else name)
 
-    def _sent_to_each(self, loop: ast.For | ast.AsyncFor) -> None:
+    def _delivered(self, method: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
         """`for client in self.clients: await client.send_text(...)`, whoever filled them."""
-        kept = {
-            one.attr
-            for one in walk(loop.iter)
-            if isinstance(one, ast.Attribute) and dotted(one.value) in ("self", "cls")
-        }
-        each = {one.id for one in walk(loop.target) if isinstance(one, ast.Name)}
-        for node in walk(loop) if kept else ():
+        taken_from: dict[str, set[str]] = {}  # local name -> attributes of self
+        for node in walk(method):
+            if isinstance(node, (ast.For, ast.AsyncFor, ast.comprehension)):
+                targets, source = [node.target], node.iter
+            elif isinstance(node, ast.Assign):
+                targets, source = node.targets, node.value
+            else:
+                continue
+            named = [one for target in targets for one in walk(target)]
+            for one in named:
+                if isinstance(one, ast.Name):
+                    taken_from.setdefault(one.id, set()).update(_kept(source, taken_from))
+        for node in walk(method):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-                holder = dotted(node.func.value).partition(".")[0]
-                if node.func.attr in SENDS and holder in each:
-                    self._sockets |= {f"{name}[]" for name in kept}
+                self._given(node.func, _kept(node.func.value, taken_from))
+                if dotted(node.func) == "websockets.broadcast" and node.args:
+                    self._sockets |= {f"{one}[]" for one in _kept(node.args[0], taken_from)}
+                    self.delivers = True
+
+    def _given(self, called: ast.Attribute, kept: set[str]) -> None:
+        holder: ast.AST = called.value
+        item = isinstance(holder, (ast.Name, ast.Subscript, ast.Call)) or (
+            isinstance(holder, ast.Attribute) and dotted(holder).partition(".")[0] != "self"
+        )
+        if kept and item and _GIVES.match(called.attr):
+            self.delivers = True
+            if called.attr in SENDS:
+                self._sockets |= {f"{name}[]" for name in kept}
 
     def _called(self, node: ast.Call) -> None:
         if not isinstance(node.func, ast.Attribute):
@@ -153,6 +174,17 @@ class _Look:
             self.emits = True
         if node.func.attr in ("put", "put_nowait"):
             self.queues = True
+
+
+def _kept(node: ast.AST, taken_from: Mapping[str, set[str]]) -> set[str]:
+    """The attributes of self that a value comes from."""
+    found: set[str] = set()
+    for one in walk(node):
+        if isinstance(one, ast.Attribute) and dotted(one.value) in ("self", "cls"):
+            found.add(one.attr)
+        elif isinstance(one, ast.Name):
+            found |= taken_from.get(one.id, set())
+    return found
 
 
 def _is_queue(value: ast.AST) -> bool:

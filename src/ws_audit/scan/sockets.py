@@ -35,6 +35,7 @@ SOCKET_TYPE: Final = re.compile(
     r"\b(WebSocket|WebSocketServerProtocol|ServerConnection|WebSocketResponse)\b"
 )
 _CONNECTS: Final = naming.CLIENT_CALLS | {"websocket_connect", "connect", "client"}
+_JOINS: Final = re.compile(r"_?(add|join|subscribe)(_|$)")
 _CONVERSES: Final = frozenset(
     {
         *("accept", "receive", "receive_json", "receive_text", "receive_bytes", "recv"),
@@ -67,7 +68,8 @@ def is_registered(body: Iterable[ast.stmt], parameters: Mapping[str, str]) -> bo
     given = {name for name, annotation in parameters.items() if is_socket(name, annotation)}
     for node in own(body) if given else ():
         if isinstance(node, ast.Call):
-            bound = method_kind(dotted(node.func).rpartition(".")[2]) == BIND
+            verb = dotted(node.func).rpartition(".")[2]
+            bound = method_kind(verb) == BIND or _JOINS.match(words(verb))
             taken = bound and isinstance(node.func, ast.Attribute)
             values: list[ast.AST] = []
             if taken:

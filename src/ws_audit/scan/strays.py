@@ -8,11 +8,7 @@ It must never blame what a manager does itself, or what hands it out.
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Final, NamedTuple
-
-from ws_audit import naming
-from ws_audit.classes.signs import words
+from typing import TYPE_CHECKING, NamedTuple
 
 from .facts import CLASS, ONE, OWN, Function
 from .graph import Target
@@ -25,9 +21,6 @@ if TYPE_CHECKING:
     from .graph import Graph
     from .inventory import Implementation
     from .products import Products
-
-
-_DOUBLE: Final = re.compile(naming.NOT_MANAGER_CLASS)
 
 
 class Writer(NamedTuple):
@@ -83,9 +76,7 @@ def _is_layer(
         if cls is None:
             continue
         target = Target(CLASS, module, name)
-        if target in duties or cls.endpoint or cls.keeps == ONE:
-            return True
-        if _DOUBLE.search(words(name.rpartition(".")[2])):
+        if target in duties or cls.endpoint or cls.double or cls.keeps == ONE:
             return True
         if any(
             products.is_based_on(target, one) for one, duty in duties.items() if duty == MANAGER
