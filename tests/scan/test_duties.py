@@ -40,6 +40,13 @@ NO_MANAGERS = {
             def __init__(self, websocket: WebSocket): self.websocket = websocket
             async def send(self, message): await self.websocket.send_json(message)
     """,
+    "who keeps sockets for others": """
+        from fastapi import WebSocket
+        class ConnectionRegistry:
+            def __init__(self): self._sockets: dict[str, WebSocket] = {}
+            def register(self, user_id, websocket: WebSocket): self._sockets[user_id] = websocket
+            def of(self, user_id): return self._sockets[user_id]
+    """,
     "a mailer": """
         class NotificationManager:
             def __init__(self): self._clients = {}
@@ -111,6 +118,12 @@ MANAGERS = {
             async def send_to_user(self, user_id, event, data):
                 await self.sio.emit(event, data, room=user_id)
     """,
+    "who is given the sockets": """
+        from fastapi import WebSocket
+        class WebSocketNotifier:
+            async def notify(self, websocket: WebSocket, message):
+                await websocket.send_json(message)
+    """,
     "one user's emitter": """
         from fastapi import WebSocket
         class UserWebSocketEmitter:
@@ -149,19 +162,20 @@ def test_another_manager(what: str, tmp_path: Path) -> None:
         },
     )
     assert found.summary["implementations"] == 2
-    assert [path for path, _ in told(found, "second-implementation")] == ["app/realtime.py"]
+    rules = [(one.rule, one.path) for one in found.findings]
+    assert rules == [("second-implementation", "app/realtime.py")]
 
 
 def test_the_usual_one_is_the_one_others_import_from(tmp_path: Path) -> None:
     files = {
-        "app/hub.py": hub() + "hub = Hub()\n",
-        "app/other.py": hub("Other"),
-        "app/a.py": "from .hub import hub",
-        "app/b.py": "def f():\n    from app.hub import hub",
-        "app/c.py": "from .other import Other",
+        "app/hub.py": hub(),
+        "app/other.py": hub("Other") + "other = Other()\n",
+        "app/a.py": "from .other import other",
+        "app/b.py": "def f():\n    from app.other import other",
+        "app/c.py": "from .hub import Hub",
     }
     found = scan(tmp_path, files)
-    assert [one.target.name for one in found.implementations if one.canonical] == ["Hub"]
+    assert [one.target.name for one in found.implementations if one.canonical] == ["Other"]
 
 
 def test_what_differs_between_two(tmp_path: Path) -> None:
@@ -374,6 +388,14 @@ WRITES = {
             "import websockets\nasync def ask(url):\n"
             "    async with websockets.connect(url) as ws:\n"
             "        await ws.send('x')"
+        ),
+        "",
+    ),
+    "a client's socket in a server's file": (
+        (
+            "import websockets\nasync def serve(socket):\n    await socket.accept()\n"
+            "async def ask(url):\n    ws = await websockets.connect(url)\n"
+            "    await ws.send_text('x')"
         ),
         "",
     ),

@@ -47,6 +47,13 @@ WAYS: dict[str, tuple[dict[str, str], set[str]]] = {
         {"app/a.py": "import typing\nif typing.TYPE_CHECKING:\n    from .hub import Hub"},
         set(),
     ),
+    "only for type checkers, over another": (
+        {
+            "app/a.py": "from typing import TYPE_CHECKING\nHub = None\nif TYPE_CHECKING:\n"
+            "    from .hub import Hub"
+        },
+        set(),
+    ),
     "only when it is run": (
         {"app/a.py": "if __name__ == '__main__':\n    from .hub import Hub"},
         set(),
@@ -126,6 +133,10 @@ def test_one_name_that_leads_to_two_classes(tmp_path: Path) -> None:
     )
     assert told(found, "different-class") == [("app/either.py", 2), ("app/legacy/__init__.py", 1)]
     assert [one.target.name for one in found.implementations if one.canonical] == ["Hub"]
+    # What is there is imported: the other class is not reached by that name.
+    of = {one.target.name: one.paths for one in found.implementations}
+    assert "app.either.Hub" in of["Hub"]
+    assert "app.either.Hub" not in of["OldHub"]
 
 
 def test_a_consumer_of_a_second_class_is_no_finding_of_its_own(tmp_path: Path) -> None:
