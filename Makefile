@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SHIPPED := $(shell find src examples -type f -not -path '*/__pycache__/*')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo stack test soak matrix lint format bench bench-startup bench-leaks bench-public bench-review grafana check lock lock-check clean
+.PHONY: help setup demo stack test soak matrix lint format bench bench-startup bench-leaks bench-public bench-review bench-scan grafana check lock lock-check clean
 
 help:
 	@echo 'make demo    ten users over real WebSockets: clean, then with every seeded leak'
@@ -29,6 +29,8 @@ help:
 	@echo 'make bench-public  how much of three published applications it can judge'
 	@echo 'make grafana   the dashboards, rules and data sources under grafana/'
 	@echo 'make bench-review  how long a review of 100,000 violations takes, and loading 1,000,000 events'
+	@echo 'make bench-review  how long a review of 100,000 violations takes'
+	@echo 'make bench-scan  how many of a scan'"'"'s first findings would be acted upon, on public code'
 	@echo 'make lock    resolve the dependencies anew'
 
 setup: $(VENV)/.installed
@@ -101,6 +103,9 @@ bench-public: setup
 bench-review: setup
 	$(BIN)/python -m benchmarks.review
 	$(BIN)/python -m benchmarks.events
+
+bench-scan: setup
+	$(BIN)/python -m benchmarks.scan
 
 check: lint test
 

@@ -55,8 +55,8 @@ def test_other_encodings_are_read(tmp_path: Path) -> None:
 
 def test_a_file_that_is_too_large(tmp_path: Path) -> None:
     write(tmp_path, {"app/hub.py": hub()})
-    (tmp_path / "app/data.py").write_text("x = 1\n" + "#" * LARGEST)
-    (tmp_path / "app/fits.py").write_text("#" * LARGEST)
+    (tmp_path / "app/data.py").write_text("x = 1\n" + "#\n" * (LARGEST // 2))
+    (tmp_path / "app/fits.py").write_text("#\n" * (LARGEST // 2))
     found = survey(str(tmp_path))
     (problem,) = found.problems
     assert problem == "app/data.py: 2,000,006 bytes, more than 2,000,000; skipped"

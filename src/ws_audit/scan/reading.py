@@ -12,6 +12,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import sys
 import warnings
 from typing import TYPE_CHECKING, Final
 
@@ -36,6 +37,8 @@ _CLIENT: Final = re.compile(
 )
 _SERVER: Final = re.compile(rb"\.accept\(|WebSocketResponse|serve\(|WebSocketHandler|APIRouter")
 _SENDS: Final = re.compile(rb"\bsend\b|" + "|".join(sorted(naming.SOCKET_SENDS)).encode())
+# Python 3.10 dies of a sum of a hundred thousand terms.
+_LONGEST: Final = 100_000
 _LIVE_MODULE: Final = re.compile(naming.LIVE_MODULE)
 _LIVE_NAME: Final = re.compile(naming.LIVE_NAME)
 
@@ -48,6 +51,9 @@ def read(root: str, path: str) -> File:
     except OSError as error:
         return File(path, f"{path}: {error.strerror or error}; skipped")
     try:
+        longest = max(map(len, text.splitlines()), default=0)
+        if sys.version_info < (3, 11) and longest > _LONGEST:
+            return File(path, f"{path}: a line of {longest:,} bytes; not parsed, skipped")
         return _read(path, text)
     except SyntaxError as error:
         where = f"{path}:{error.lineno}" if error.lineno else path
