@@ -86,9 +86,14 @@ def text(
     short = shortener(incidents)
     lines = [f"ONLY {plain(only)}"] if only else []
     lines += _banner(review, only, color=color)
+    same = same_pairs(incidents)
     for number, incident in enumerate(incidents, 1):
         ack = (acks or {}).get(incident["id"])
-        lines += ["", *_incident(number, incident, short, ack, color=color)]
+        title, *more = _incident(number, incident, short, ack, color=color)
+        lines += ["", title]
+        if number in same:
+            lines.append(f"   the same pairs as {same[number]}: maybe one mistake")
+        lines += more
     if any(not it["acknowledged"] for it in incidents):
         lines += ["", "To close one: ws-audit review ack INCIDENT --by NAME --note TEXT"]
     lines += ["", *_coverage(review, reasons or {})]
@@ -96,6 +101,23 @@ def text(
         lines += ["", "What could not be read, or is missing:"]
         lines += [f"  - {plain(problem)}" for problem in review["problems"]]
     return "\n".join(lines) + "\n"
+
+
+def same_pairs(incidents: list[dict[str, Any]]) -> dict[int, int]:
+    """Which incidents are about the very pairs of one before: by number, the number of that one.
+
+    One mistake may have several places or rules, and each of them is an incident.
+    """
+    first: dict[frozenset[tuple[str, str]], int] = {}
+    found = {}
+    for number, incident in enumerate(incidents, 1):
+        if incident["rule"] in _HAPPENED or incident["severity"] == HYGIENE:
+            continue
+        pairs = frozenset((pair["recipient"], pair["owner"]) for pair in incident["pairs"])
+        before = first.setdefault(pairs, number)
+        if before != number:
+            found[number] = before
+    return found
 
 
 def _banner(review: dict[str, Any], only: str, *, color: bool) -> list[str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from ws_audit.model import HYGIENE, SEVERITIES
+from ws_audit.review.report import same_pairs
 
 from . import words
 from .markup import (
@@ -228,7 +229,7 @@ def index(story: Story) -> Html | None:
     incidents = story.incidents[:MAX_INDEXED]
     if not incidents:
         return None
-    same = _same_pairs(incidents)
+    same = same_pairs([it.json for it in incidents])
     rows = [
         [
             tag("a", str(it.number), href=f"#incident-{it.number}"),
@@ -268,21 +269,6 @@ def index(story: Story) -> Html | None:
         tag("p", f"{left:,} more are not on this page; they are in the JSON.") if left else None,
         id="incidents",
     )
-
-
-def _same_pairs(incidents: tuple[IncidentTold, ...]) -> dict[int, int]:
-    """Which incidents are about the very pairs of one before: by number, the number of that one.
-
-    One mistake may have several places or rules, and each of them is an incident.
-    """
-    first: dict[frozenset[tuple[str, str]], int] = {}
-    found = {}
-    for it in incidents:
-        pairs = frozenset((pair.recipient, pair.owner) for pair in it.pairs)
-        number_ = first.setdefault(pairs, it.number)
-        if it.leaks and number_ != it.number:
-            found[it.number] = number_
-    return found
 
 
 def severity(name: str) -> Html:
