@@ -84,7 +84,7 @@ Coverage: 12,000 of 12,034 frames judged (99.7 %); 34 could not be attributed to
 def test_incidents_of_the_very_same_pairs_are_said_to_be(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path)
     for place in ("app:one:1", "app:two:2"):
-        recorder.leak(ws_audit__site=place)
+        recorder.leak(at=9, ws_audit__site=place)  # the later comes first
     recorder.leak(ws_audit__site="app:three:3", user__hash="c" * 32)
     report = text(review(tmp_path, START))
     assert report.count("   the same pairs as ") == 1
