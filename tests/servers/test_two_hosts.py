@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 import time
 from collections import Counter
 from hashlib import blake2b
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 from tests.servers.stage import VICTIM, Stage
@@ -41,6 +43,18 @@ time.time_ns = lambda: real_ns() + ahead * 1_000_000_000
 """
 
 
+class Receiver(BaseHTTPRequestHandler):
+    """Takes incidents, and says what time it is as every web server does."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Nothing."""
+
+
 def hashed(user: str) -> str:
     text = json.dumps([None, user], separators=(",", ":"))
     return blake2b(text.encode(), digest_size=16, key=KEY.encode()).hexdigest()
@@ -62,11 +76,15 @@ def test_two_hosts_two_workers_each_one_wrong_clock(
 ) -> None:
     received = []
     directories = []
+    receiver = ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
+    threading.Thread(target=receiver.serve_forever, daemon=True).start()
     begun = time.time_ns()
     for name, ahead in (("host-a", 0), ("host-b", AHEAD)):
         (tmp_path / name).mkdir()
         stage = Stage(installed, tmp_path / name)
         stage.environment.write(sitecustomize=HOST)
+        webhook = f"http://127.0.0.1:{receiver.server_port}/"
+        (stage.directory / "webhook.toml").write_text(f'[push]\nwebhook = "{webhook}"\n')
         with stage.serve(
             *CHAT,
             workers=2,
@@ -74,12 +92,15 @@ def test_two_hosts_two_workers_each_one_wrong_clock(
             CLOCK_AHEAD=str(ahead),
             PYTHONPATH=str(stage.directory),
             WS_AUDIT_HASH_KEY=KEY,
+            WS_AUDIT_CONFIG="webhook.toml",
         ) as server:
             assert len(server.talk_to_all(2)) == 2
             server.stop()
             received += server.received
         directories.append(stage.directory / "traces")
     ended = time.time_ns()
+    receiver.shutdown()
+    receiver.server_close()
     leaked = [one for one in received if one.owner != one.recipient]
     assert len(leaked) >= 16
     shutil.copytree(directories[0], tmp_path / "copy")
@@ -95,9 +116,10 @@ def test_two_hosts_two_workers_each_one_wrong_clock(
     assert incident["bytes"] == sum(one.size for one in leaked)
     assert review["coverage"]["frames"] == review["coverage"]["judged"] == len(received)
     # The clock is told of; no time is another one than was recorded.
-    behind, after = review["problems"]
-    assert behind.startswith("the clock of host host-b is about 3 min ")
-    assert behind.endswith("ahead of that of the disk it writes to: its times are as it said them")
+    *ahead, after = review["problems"]
+    for said, whose in zip(ahead, ("disk it writes to", "webhook's receiver"), strict=True):
+        assert said.startswith("the clock of host host-b is about 3 min ")
+        assert said.endswith(f"ahead of that of the {whose}: its times are as it said them")
     assert after.startswith("records of host host-b are dated up to ")
     assert begun <= nanoseconds(incident["first_seen"]) <= ended
     last = nanoseconds(incident["last_seen"]) - AHEAD * 1_000_000_000

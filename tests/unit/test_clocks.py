@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +15,7 @@ import pytest
 
 from tests.unit.recorder import SECOND, START, Recorder
 from ws_audit.model import Span
+from ws_audit.outputs import push
 from ws_audit.outputs.coverage import Coverage, base_ns
 from ws_audit.outputs.store import Store
 from ws_audit.review import columns, read
@@ -148,6 +152,25 @@ def test_traces_that_went_through_two_hosts(
         assert "by 3 traces that went through both" in only
 
 
+def test_hosts_against_who_takes_their_incidents(hosts: Hosts, tmp_path: Path) -> None:
+    """The only thing that hosts may have in common which have a disk each."""
+    beat(hosts.recorder("a"), 1)
+    beat(hosts.recorder("b", tmp_path / "other"), 1)
+    told = {"a": (0.4, -2.0), "b": (-299.0, -301.0, 2.0, -300.5)}
+    for host, directory in (("a", hosts.directory), ("b", tmp_path / "other")):
+        with (directory / "pushed.jsonl").open("w") as file:
+            file.write('{"channel": "otlp", "incident": "x", "attempted": 1}\n{"host": "b", "ahead')
+            file.write('\n[]\n{"host": "b", "ahead_s": 1e999}\n')
+            for ahead in told[host]:
+                file.write(json.dumps({"channel": "webhook", "host": host, "ahead_s": ahead}))
+                file.write("\n")
+    (said,) = hosts.problems(tmp_path / "other")
+    assert said == (
+        "the clock of host b is about 5 min ahead of that of the webhook's receiver: its times "
+        "are as it said them"
+    )
+
+
 # --- what the agent records ------------------------------------------------------------------
 
 
@@ -189,3 +212,34 @@ def test_a_process_tells_how_its_clock_stands(
     coverage.write(real())
     assert "ws_audit.clock.disk_ahead_ns" not in written[-1].attributes
     store.close()
+
+
+@pytest.mark.parametrize(
+    ("date", "slow_s", "ahead_s"),
+    [
+        ("Mon, 23 Nov 2026 10:00:00 GMT", 0, 100.5),
+        ("Mon, 23 Nov 2026 10:00:00 GMT", 2, None),  # when in between was that?
+        ("yesterday", 0, None),
+        (None, 0, None),
+    ],
+)
+def test_a_receiver_s_answer_tells_its_time(
+    monkeypatch: pytest.MonkeyPatch, date: str | None, slow_s: int, ahead_s: float | None
+) -> None:
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response_only(204)
+            if date is not None:
+                self.send_header("Date", date)
+            self.end_headers()
+
+    moments = iter([START - 100 * SECOND, START - (100 - slow_s) * SECOND])
+    with HTTPServer(("127.0.0.1", 0), Receiver) as server:
+        answering = threading.Thread(target=server.handle_request)
+        answering.start()
+        webhook = push.Webhook(f"http://127.0.0.1:{server.server_port}/")
+        monkeypatch.setattr(push, "time", SimpleNamespace(time_ns=lambda: next(moments)))
+        assert webhook.send({"id": "x"})
+        answering.join()
+    assert webhook.ahead_s == ahead_s

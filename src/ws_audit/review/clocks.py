@@ -9,6 +9,7 @@ It must never change a time, and never call two clocks alike of which it only kn
 
 from __future__ import annotations
 
+import json
 import re
 from statistics import median
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     Sample = tuple[bytes, int]  # a coverage line, and the base that it tells
 
 NOTICED_NS: Final = 1_000_000_000  # less than this may be a busy machine
+ROUGHLY_NS: Final = 3_000_000_000  # the same of a receiver, which tells whole seconds
+_CENTURY_S: Final = 3.2e9  # more than that is garbage
 ALIKE: Final = 3  # traces that must agree before two hosts are compared by them
 _SECOND: Final = 1_000_000_000
 _DIGITS: Final = 21  # of the longest number, its sign and what ends it
@@ -53,6 +56,7 @@ class Clocks:
         self._steps: dict[str, list[Step]] = {}
         self._disks: dict[str, dict[Path, list[int]]] = {}
         self._latest: dict[str, int] = {}
+        self._receivers: dict[str, list[float]] = {}  # host -> seconds behind the webhook's
 
     def segment(self, path: Path) -> None:
         """Take in one coverage segment. Raises OSError."""
@@ -78,6 +82,18 @@ class Clocks:
             self._last[process] = before
             self._latest[host] = max(_end(before[0]), self._latest.get(host, 0))
 
+    def receipts(self, path: Path) -> None:
+        """Take in what receivers of incidents have answered, and when. Raises OSError."""
+        with path.open("rb") as file:
+            while line := file.readline(lines.LONGEST):
+                try:
+                    entry = json.loads(line)
+                    host, ahead_s = str(entry["host"]), float(entry["ahead_s"])
+                except lines.CORRUPT:
+                    continue  # told nothing of clocks
+                if abs(ahead_s) < _CENTURY_S:
+                    self._receivers.setdefault(host, []).append(-ahead_s)
+
     def _step(self, host: str, before: Sample, after: Sample) -> None:
         step = Step(_end(before[0]), _end(after[0]), after[1] - before[1])
         steps = self._steps.setdefault(host, [])
@@ -86,7 +102,12 @@ class Clocks:
 
     def problems(self, now_ns: int) -> list[str]:
         """What is wrong with the clocks, a sentence each; `now_ns` is the time it is here."""
-        return [*self._set(), *self._beside_the_disk(), *self._after(now_ns)]
+        return [
+            *self._set(),
+            *self._beside_the_disk(),
+            *self._beside_receivers(),
+            *self._after(now_ns),
+        ]
 
     def _set(self) -> list[str]:
         told = [
@@ -121,6 +142,15 @@ class Clocks:
                     "it writes to: its times are as it said them"
                 )
         return _few(told, "more clocks are not those of the disk")
+
+    def _beside_receivers(self) -> list[str]:
+        told = [
+            f"the clock of host {host} is about {_long(by)} {_side(by)} that of the webhook's "
+            "receiver: its times are as it said them"
+            for host, values in sorted(self._receivers.items())
+            if abs(by := median(values) * _SECOND) >= ROUGHLY_NS
+        ]
+        return _few(told, "more clocks are not those of the webhook's receiver")
 
     def _after(self, now_ns: int) -> list[str]:
         told = [
@@ -157,14 +187,16 @@ def between(hosts: Mapping[str, Mapping[str, int]]) -> list[str]:
     return _few(told, "more pairs of hosts disagree")
 
 
-def read(paths: Iterable[Path]) -> Clocks:
-    """What these segments say; one that cannot be read is named where its lines are counted."""
+def read(segments: Iterable[Path], receipts: Iterable[Path]) -> Clocks:
+    """What these files say; one that cannot be read is named where its lines are counted."""
     clocks = Clocks()
-    for path in paths:
-        try:
-            clocks.segment(path)
-        except OSError:
-            continue
+    for take, paths in ((clocks.segment, segments), (clocks.receipts, receipts)):
+        for path in paths:
+            try:
+                if path.is_file():
+                    take(path)
+            except OSError:
+                continue
     return clocks
 
 

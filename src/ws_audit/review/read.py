@@ -43,7 +43,8 @@ NAMED_FOREIGN: Final = 10  # foreign files named one by one before they are only
 _OTHERS: Final = re.compile(
     rf"state-.+-[0-9]+\.json(\.new)?|{lines.EVENTS.pattern}"  # what doctor reads, and `events`
 )
-_COMPANIONS: Final = ("hash.key", "control", "pushed.jsonl", journal.FILE, lines.CACHE)
+_PUSHED: Final = "pushed.jsonl"
+_COMPANIONS: Final = ("hash.key", "control", _PUSHED, journal.FILE, lines.CACHE)
 
 
 class Stored(NamedTuple):
@@ -390,7 +391,7 @@ class Reader:
 
     def _compare_clocks(self, coverage: Iterable[Path]) -> None:
         """Name the clocks that were set, or that disagree: times are told as they were stored."""
-        told = clocks.read(path for path in coverage if path.is_file())
+        told = clocks.read(coverage, (it / _PUSHED for it in self._directories))
         self._problems += told.problems(time.time_ns())
         if len(self._hosts) > 1:
             self._problems += clocks.between(self._moments())
