@@ -125,6 +125,9 @@ def test_two_hosts_two_workers_each_one_wrong_clock(
     last = nanoseconds(incident["last_seen"]) - AHEAD * 1_000_000_000
     assert begun <= last <= ended
     assert told(capsys, sources[0])["problems"] == []
+    for path in (it for directory in directories for it in directory.glob("coverage-*")):
+        lines = path.read_text().splitlines()
+        assert len([it for it in lines if '"ws_audit.clock.base_ns"' in it]) == len(lines) >= 2
 
     # One person, by their id.
     monkeypatch.setenv("WS_AUDIT_HASH_KEY", KEY)
