@@ -90,6 +90,8 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with journal.path(directory).open("a") as file_:
         file_.write(json.dumps({"version": HOSTILE}) + "\n")
         file_.write(json.dumps({"version": 1, "action": HOSTILE}) + "\n")
+    (directory / "hash.key").write_text("0" * 64)
+    (directory / "events-web-1-100-1-1.jsonl").write_text(json.dumps({"resourceSpans": HOSTILE}))
     return directory
 
 
@@ -100,6 +102,9 @@ def test_what_is_printed_shows_it_and_obeys_none_of_it(directory: Path, tmp_path
         "review": [directory],
         "narrowed": [directory, "--service", HOSTILE.replace("\x00", "")],
         "nobody": [directory, "--service", "nope"],
+        "proposed": [directory, "--not-a-leak", first.id],
+        "who": ["who", "ann", "--by", "Ada", "--source", directory],
+        "events": ["events", "--connection", "27fa36f7-2", "--source", directory],
         "export": ["export", first.id, out, "--by", "Ada", "--source", directory],
         "verify": ["verify", out],
         "erase": ["erase", scene.person("ann"), "--by", "Ada", "--source", directory],
@@ -110,6 +115,7 @@ def test_what_is_printed_shows_it_and_obeys_none_of_it(directory: Path, tmp_path
             (out / "trace" / "\x1b[2J\u202e.txt").touch()
         done = said(*words)
         assert "internal error" not in done.stderr, (name, done.stderr)
+        assert done.returncode in {"ack": (2,), "narrowed": (2,), "nobody": (2,)}.get(name, (0, 1))
         assert harmless(done.stdout), (name, done.stdout)
         assert harmless(done.stderr), (name, done.stderr)
     text = said(directory).stdout
