@@ -29,7 +29,6 @@ help:
 	@echo 'make bench-public  how much of three published applications it can judge'
 	@echo 'make grafana   the dashboards, rules and data sources under grafana/'
 	@echo 'make bench-review  how long a review of 100,000 violations takes, and loading 1,000,000 events'
-	@echo 'make bench-review  how long a review of 100,000 violations takes'
 	@echo 'make bench-scan  how many of a scan'"'"'s first findings would be acted upon, on public code'
 	@echo 'make lock    resolve the dependencies anew'
 

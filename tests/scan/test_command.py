@@ -178,6 +178,24 @@ def test_bad_usage(run: Any, tmp_path: Path) -> None:
         assert said in err
 
 
+def test_where_nothing_could_be_read(run: Any, tmp_path: Path) -> None:
+    write(tmp_path, {"one.py": "def", "two.py": "class"})
+    code, out, err = run(tmp_path)
+    assert (code, out) == (2, "")
+    assert "one.py:1: " in err
+
+
+def test_places_are_named_from_where_one_stands(run: Any, tmp_path: Path) -> None:
+    write(tmp_path / "cwd/code", {"app/a.py": hub("A"), "app/b.py": hub("B")})
+    assert "\n  code/app/b.py:4: app.b:B " in run("code")[1]
+    (result,) = json.loads(run("code", "--format", "sarif")[1])["runs"][0]["results"]
+    location = result["locations"][0]["physicalLocation"]["artifactLocation"]
+    assert location == {"uri": "code/app/b.py", "uriBaseId": "%SRCROOT%"}
+    document = json.loads(run("code", "--format", "json")[1])
+    assert document["findings"][0]["path"] == "app/b.py"
+    assert document["root"] == str(tmp_path / "cwd/code")
+
+
 def test_the_configuration_says_which_is_canonical(
     run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -169,6 +169,15 @@ def test_further_paths_to_what_is_declared(tmp_path: Path) -> None:
         ({"hub.py": hub()}, "hub.Hub"),
         ({"src/app/hub.py": hub(), "src/app/a.py": "import app.hub"}, "app.hub.Hub"),
         ({"backend/app/hub.py": hub(), "run.py": "from app import hub"}, "app.hub.Hub"),
+        (
+            {
+                "backend/app/hub.py": hub(),
+                "a.py": "from app import hub",
+                "b.py": "import app.hub",
+                "c.py": "import backend.app.hub",
+            },
+            "app.hub.Hub",
+        ),
     ],
 )
 def test_what_a_module_is_called(files: dict[str, str], name: str, tmp_path: Path) -> None:

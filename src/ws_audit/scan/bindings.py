@@ -26,7 +26,7 @@ from .facts import (
     Expression,
     Star,
 )
-from .trees import Functions, walk
+from .trees import Functions, Tries, walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -73,7 +73,7 @@ class Bindings:
                 self._assign(node, branch, typing=typing)
             elif isinstance(node, ast.If):
                 self._if(node, branch, typing=typing)
-            elif isinstance(node, ast.Try):
+            elif isinstance(node, Tries):
                 self._statements(node.body, _in(branch, node, "try"), typing=typing)
                 for handler in node.handlers:
                     self._statements(handler.body, _in(branch, node, "except"), typing=typing)
@@ -154,7 +154,7 @@ def _hands_on(node: ast.stmt) -> bool:
         return True
     if isinstance(node, ast.Expr):
         return isinstance(node.value, ast.Constant) or "warn" in ast.unparse(node.value)
-    if isinstance(node, ast.Try):
+    if isinstance(node, Tries):
         inner = [*node.body, *(one for handler in node.handlers for one in handler.body)]
         return all(map(_hands_on, inner))
     if isinstance(node, ast.If):

@@ -10,6 +10,7 @@ It must never give two files one name without saying so.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
@@ -26,22 +27,20 @@ class Named(NamedTuple):
 
 
 def name_all(root: str, paths: Iterable[str], imported: Iterable[str]) -> Named:
-    """Name the files at `paths` (relative to `root`); `imported` are absolute modules' names."""
+    """Name the files at `paths`, relative to `root`.
+
+    `imported` are the names of absolute modules, each as often as it is imported.
+    """
     paths = sorted(paths)
     packages = {path.rpartition("/")[0] for path in paths if path.endswith("__init__.py")}
-    pairs: set[tuple[str, str]] = set()
-    firsts: set[str] = set()
-    for name in imported:
-        first, _, rest = name.partition(".")
-        firsts.add(first)
-        pairs.add((first, rest.partition(".")[0]))
+    votes = _Votes(imported)
     below: dict[str, set[str]] = {"": set()}
     for path in paths:
         parts = path.removesuffix(".py").split("/")
         for depth in range(len(parts)):
             below.setdefault("/".join(parts[:depth]), set()).add(parts[depth])
 
-    above = _above(root, below[""], pairs)
+    above = _above(root, below[""], votes)
     begins: dict[str, int] = {}
 
     def begin(directory: str) -> int:
@@ -53,9 +52,8 @@ def name_all(root: str, paths: Iterable[str], imported: Iterable[str]) -> Named:
             depth = begin(parent)
             if directory not in packages and parent not in packages and not above:
                 children = below[directory]
-                as_package = any((own, child) in pairs for child in children)
                 at_root = depth == parent.count("/") + bool(parent)
-                if at_root and not as_package and children & firsts:
+                if at_root and votes.alone(children) > votes.inside(own, children):
                     depth += 1
             begins[directory] = depth
         return begins[directory]
@@ -76,14 +74,35 @@ def name_all(root: str, paths: Iterable[str], imported: Iterable[str]) -> Named:
     return named
 
 
-def _above(root: str, children: set[str], pairs: set[tuple[str, str]]) -> tuple[str, ...]:
+class _Votes:
+    """How many imports begin with a name, and with two."""
+
+    def __init__(self, imported: Iterable[str]) -> None:
+        self._firsts: Counter[str] = Counter()
+        self._pairs: Counter[tuple[str, str]] = Counter()
+        for name in imported:
+            first, _, rest = name.partition(".")
+            self._firsts[first] += 1
+            self._pairs[first, rest.partition(".")[0]] += 1
+
+    def alone(self, children: set[str]) -> int:
+        """For a directory's modules being imported by their own names."""
+        return sum(self._firsts[one] for one in children)
+
+    def inside(self, own: str, children: set[str]) -> int:
+        """For their being imported as parts of the directory."""
+        return sum(self._pairs[own, one] for one in children)
+
+
+def _above(root: str, children: set[str], votes: _Votes) -> tuple[str, ...]:
     """The names of directories at and above the root that are part of its modules' names."""
     names: list[str] = []
     directory = root
     for _ in range(_UP):
         own = os.path.basename(directory)
         package = os.path.isfile(os.path.join(directory, "__init__.py"))
-        if not (package or any((own, child) in pairs for child in children)) or not own:
+        inside = votes.inside(own, children)
+        if not own or not (package or (inside and inside >= votes.alone(children))):
             break
         names.insert(0, own)
         children = {own}

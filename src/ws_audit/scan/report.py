@@ -63,14 +63,15 @@ def document(found: Survey, fresh: Collection[Finding]) -> dict[str, Any]:
             }
             for one in found.factories
         ],
+        "root": found.root,
         "problems": found.problems,
         "files": found.files,
         "tests_left_out": found.tests,
     }
 
 
-def text(found: Survey, fresh: Collection[Finding], *, baseline: bool) -> str:
-    """The scan for a person."""
+def text(found: Survey, fresh: Collection[Finding], *, baseline: bool, above: str = "") -> str:
+    """The scan for a person; `above` leads from where they are to what was scanned."""
     lines = [_counts(found), ""]
     for one in found.implementations:
         mark = "canonical" if one.declared else "most used" if one.canonical else one.duty
@@ -84,7 +85,7 @@ def text(found: Survey, fresh: Collection[Finding], *, baseline: bool) -> str:
         if finding.rule != rule:
             rule = finding.rule
             lines += ["", f"{rule} ({RULES[rule][0]}): {RULES[rule][1]}"]
-        lines.append(f"  {finding.path}:{finding.line}: {finding.message}")
+        lines.append(f"  {above}{finding.path}:{finding.line}: {finding.message}")
     lines.append("")
     if baseline:
         old = len(found.findings) - len(shown)

@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 _SCHEMA: Final = "https://json.schemastore.org/sarif-2.1.0.json"
 
 
-def document(found: Survey, fresh: Collection[Finding], *, baseline: bool) -> dict[str, Any]:
-    """The scan as one run of a SARIF log."""
+def document(
+    found: Survey, fresh: Collection[Finding], *, baseline: bool, above: str = ""
+) -> dict[str, Any]:
+    """The scan as one run of a SARIF log; `above` leads from the checkout to what was scanned."""
     rules = list(RULES)
     results = []
     for one in found.findings:
@@ -38,7 +40,10 @@ def document(found: Survey, fresh: Collection[Finding], *, baseline: bool) -> di
             "locations": [
                 {
                     "physicalLocation": {
-                        "artifactLocation": {"uri": quote(one.path), "uriBaseId": "%SRCROOT%"},
+                        "artifactLocation": {
+                            "uri": quote(above + one.path),
+                            "uriBaseId": "%SRCROOT%",
+                        },
                         "region": {"startLine": one.line},
                     }
                 }

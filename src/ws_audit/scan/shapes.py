@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from ws_audit.classes.classify import Target, classify, method_kind
 from ws_audit.classes.signs import has_realtime_base, is_realtime
 
-from .trees import Functions, below, decorators, dotted
+from .trees import Functions, Tries, below, decorators, dotted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -178,7 +178,7 @@ def methods_of(node: ast.ClassDef) -> Iterator[ast.FunctionDef | ast.AsyncFuncti
         child = waiting.pop(0)
         if isinstance(child, Functions):
             yield child
-        elif isinstance(child, (ast.If, ast.Try, ast.With)):
+        elif isinstance(child, (ast.If, ast.With, *Tries)):
             waiting = [*_statements(child), *waiting]
 
 

@@ -50,6 +50,7 @@ class Survey(NamedTuple):
     factories: list[Factory]
     findings: list[Finding]
     unparsed: int
+    unread: int  # of the files; what is too large is not among these
     problems: list[str]
 
     @property
@@ -87,13 +88,13 @@ def survey(path: str, canonical: Iterable[str] = (), progress: Progress | None =
     if not files and not problems:
         problems.append("no Python files" + (" but tests" if found.tests else ""))
 
-    imported = {
+    imported = [
         inner if not other else f"{inner}.{other}"
         for file in files.values()
         for level, inner, other in file.loads
         if not level
-    }
-    named = name_all(found.root, files, sorted(imported))
+    ]
+    named = name_all(found.root, files, imported)
     problems += named.problems
     graph = Graph({name: files[path] for name, path in sorted(named.modules.items())})
     products = Products(graph)
@@ -122,6 +123,7 @@ def survey(path: str, canonical: Iterable[str] = (), progress: Progress | None =
         handed_out,
         findings.ordered(told),
         unparsed,
+        len(found.files) - len(files),
         problems,
     )
 

@@ -23,6 +23,8 @@ _PASSED: Final = frozenset(
     }
 )
 _fields: Final[dict[type, tuple[str, ...]]] = {}
+# Also `except*`, where there is one.
+Tries: Final = (ast.Try, getattr(ast, "TryStar", ast.Try))
 Functions: Final = (ast.FunctionDef, ast.AsyncFunctionDef)
 Definitions: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 

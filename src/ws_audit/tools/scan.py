@@ -78,7 +78,7 @@ def main(options: argparse.Namespace) -> int:
         return _wrong(str(error))
     finally:
         bar.close()
-    if not found.files:
+    if found.files in (0, found.unread):
         return _wrong(f"{options.path}: {found.problems[0]}")
 
     fresh = baseline.new(found.findings, known)
@@ -89,12 +89,16 @@ def main(options: argparse.Namespace) -> int:
 
 
 def _text(found: Survey, fresh: list[Finding], options: argparse.Namespace) -> str:
+    # What stands beside the lines of a review is named from the checkout on, not from PATH on.
+    above = os.path.relpath(found.root, os.path.realpath(os.getcwd())).replace(os.sep, "/")
+    above = "" if above.startswith("..") or above == "." else f"{above}/"
+    known = bool(options.baseline)
     if options.format == "text":
-        return report.text(found, fresh, baseline=bool(options.baseline))
+        return report.text(found, fresh, baseline=known, above=above)
     if options.format == "json":
         document = report.document(found, fresh)
     else:
-        document = sarif.document(found, fresh, baseline=bool(options.baseline))
+        document = sarif.document(found, fresh, baseline=known, above=above)
     return json.dumps(document, indent=1) + "\n"
 
 
