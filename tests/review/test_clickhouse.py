@@ -18,6 +18,7 @@ import subprocess
 import sys
 import threading
 import urllib.request
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -28,10 +29,13 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from tests.real.receivers import Collector, running
 from tests.real.world import claimed, drive, eventually, serve
 from tests.requirements import missing
+from tests.review import scene
+from tests.review.conftest import NOW
 from tests.unit.recorder import SECOND, START, Recorder
 from ws_audit.model import SEVERITIES
-from ws_audit.review import clickhouse, queries, read
+from ws_audit.review import clickhouse, keep, narrowed, queries, read, story
 from ws_audit.review.clickhouse import SourceError
+from ws_audit.review.selection import Selection, SelectionError
 from ws_audit.tools.demo_cast import Cast
 from ws_audit.tools.demo_stage import HOST, free_ports
 
@@ -176,6 +180,8 @@ def exported(directory: Path) -> bytes:
             if span["spanId"] in spans:
                 spans[span["spanId"]]["attributes"] += span["attributes"]
                 continue
+            if span["name"] == "ws_audit.process":
+                span["spanId"] = blake2b(path.name.encode(), digest_size=8).hexdigest()
             spans[span["spanId"]] = span
         of = request.resource_spans.add()
         of.resource.attributes.extend(map(_attribute, stored["resource"]["attributes"]))
@@ -193,6 +199,12 @@ def exported(directory: Path) -> bytes:
             )
     body: bytes = request.SerializeToString()
     return body
+
+
+def spans_of(directory: Path) -> int:
+    """How many spans there are to export of it."""
+    sent = ExportTraceServiceRequest.FromString(exported(directory)).resource_spans
+    return sum(len(it.scope_spans[0].spans) for it in sent)
 
 
 def _attribute(attribute: dict[str, Any]) -> KeyValue:
@@ -214,14 +226,68 @@ def send(server: Server, body: bytes) -> None:
     urllib.request.urlopen(request, timeout=10).close()
 
 
+def selections(chance: random.Random, whole: read.Review) -> Iterator[Selection]:
+    """Some of each kind, and of several together."""
+    ids = [it.id for it in whole.incidents]
+    since = START + chance.randrange(86_400 * 9) * SECOND
+    yield Selection(since_ns=since)
+    yield Selection(services=("mail's",))
+    yield Selection(users=(chance.choice(PEOPLE),), rules=("canary", "shared_state"))
+    yield Selection(since, tuple(PEOPLE[:2]), (), ("chat",), (), chance.choice(SEVERITIES))
+    yield Selection(since_ns=since, incidents=(chance.choice(ids), chance.choice(ids)))
+    yield Selection(since_ns=START + 86_400 * 11 * SECOND)
+
+
+def test_a_part_that_is_not_there(server: Server, tmp_path: Path) -> None:
+    """The same words as for a trace directory."""
+    random_store(tmp_path, random.Random(1))
+    send(server, exported(tmp_path))
+    eventually("it is there", 10, lambda: server.spans() == spans_of(tmp_path))
+    for asked in (
+        Selection(users=("f" * 32,)),
+        Selection(users=("0" * 20,)),
+        Selection(services=("x' OR 1=1 --",)),
+        Selection(incidents=("nothing",)),
+    ):
+        with pytest.raises(SelectionError) as expected:
+            read.examine(tmp_path, asked=asked)
+        with pytest.raises(SelectionError, match=re.escape(str(expected.value))):
+            clickhouse.examine(server.where(), KEYS, None, asked)
+
+
+@pytest.mark.parametrize("since_ns", [0, scene.START + 15 * scene.MINUTE])
+def test_the_page_tells_the_same(server: Server, tmp_path: Path, since_ns: int) -> None:
+    """All of it, save for files, journal and how a missing coverage record is put."""
+    store = tmp_path / "night"
+    scene.night(store)
+    send(server, exported(store))
+    eventually("it is there", 10, lambda: server.spans() == spans_of(store))
+    asked = Selection(since_ns=since_ns)
+
+    def told(found: read.Review, keeper: keep.Keeper) -> str:
+        rows = narrowed.rows(keeper.all(), found)
+        document = {**found.document(NOW), "problems": []}
+        all_of_it = story.tell(document, rows, NOW, "", found.only, since_ns)
+        whole = repr(all_of_it._replace(files=(), journal=()))
+        return re.sub(r"began=[0-9]+", "began=0", whole)
+
+    one, other = keep.Keeper(), keep.Keeper()
+    expected = told(read.examine(store, None, one, asked), one)
+    found = clickhouse.examine(server.where(), KEYS, other, asked)
+    assert told(found, other) == expected
+    assert len(expected) > 50_000
+    (table,) = other.all().files
+    assert (table.name, table.lines) == (
+        "otel.otel_traces",
+        spans_of(store) if not since_ns else table.lines,
+    )
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_a_bad_week(tmp_path: Path, server: Server, seed: int) -> None:
     random_store(tmp_path, random.Random(seed))
     body = exported(tmp_path)
-    count = sum(
-        len(it.scope_spans[0].spans)
-        for it in ExportTraceServiceRequest.FromString(body).resource_spans
-    )
+    count = spans_of(tmp_path)
     expected = read.examine(tmp_path)
     assert expected.problems == []
     assert len(expected.incidents) > 8
@@ -231,6 +297,12 @@ def test_a_bad_week(tmp_path: Path, server: Server, seed: int) -> None:
     now = START + 86_400 * 9 * SECOND
     assert found.document(now) == expected.document(now)
     assert found.stored.reasons == expected.stored.reasons
+
+    for asked in [*selections(random.Random(seed), expected), Selection()]:
+        part = read.examine(tmp_path, asked=asked)
+        assert clickhouse.examine(server.where(), KEYS, None, asked).document(now) == part.document(
+            now
+        )
 
     # An exporter that had no answer sends once more: nothing counts twice.
     send(server, body)
@@ -273,7 +345,7 @@ def test_what_can_be_read_is_shown_with_its_gaps(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recorded = "SELECT throwIf(1, 'memory limit')"
-    monkeypatch.setattr(queries, "coverage", lambda dialect: recorded)
+    monkeypatch.setattr(queries, "coverage", lambda dialect, asked: recorded)
     server.put(
         "INSERT INTO otel_traces (Timestamp, TraceId, SpanId, SpanName, ScopeName, SpanAttributes) "
         "VALUES ('2026-11-23 10:00:00', 'a', '1', 'ws_audit.violation', 'ws_audit', "

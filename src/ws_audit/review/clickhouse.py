@@ -13,23 +13,35 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import parse_qs, quote, urlsplit
 
 from ws_audit import journal, schema
 
 from . import queries, read
+from .keep import MAX_SENDS
+from .selection import EVERYTHING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
+    from .keep import Keeper
     from .read import Review
+    from .selection import Selection
 
 SCHEME: Final = "clickhouse"
 TABLE: Final = "otel_traces"  # the exporter's own name for it
 TIMEOUT: Final = 60.0  # seconds for each of the questions
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,200}")
+# What a page is told from at most. Past the violations it still tells what is newest.
+MOST_VIOLATIONS: Final = 100_000
+MOST_RECORDS: Final = 200_000
+
+_BLOCK: Final = 1 << 20
+_LONGEST: Final = 1 << 16  # of an error
 _SHOWN: Final = 200  # characters of an answer that is none
 
 # ClickHouse's own numbers for what goes wrong.
@@ -83,52 +95,141 @@ def address(
     return Address(parts.hostname, port, secure, database, table, cluster, timeout)
 
 
-def examine(where: Address, environ: Mapping[str, str]) -> Review:
-    """Review the violations in a ClickHouse; see `read.examine`.
+def examine(
+    where: Address,
+    environ: Mapping[str, str],
+    keep: Keeper | None = None,
+    asked: Selection = EVERYTHING,
+) -> Review:
+    """Review the violations in a ClickHouse, narrowed to what is `asked`; see `read.examine`.
 
-    The findings in `stored` are condensed. Raises SourceError if nothing can be read; what is
-    missing of the rest is named in `problems`.
+    The findings in `stored` are condensed; `keep` gets the newest spans. Raises SourceError if
+    nothing can be read, SelectionError if what is asked for is not there; what is missing of the
+    rest is named in `problems`.
     """
     server = _Server(where, environ)
-    asked = queries.clickhouse(_relation(where))
+    dialect = queries.clickhouse(_relation(where))
     problems: list[str] = []
 
     def ask(what: str, query: str) -> list[list[Any]]:
         try:
-            return server.ask(query)
+            return list(server.ask(query))
         except SourceError as error:
             problems.append(f"{what} could not be read: {error}")
             return []
 
-    sums = server.ask(queries.sums(asked))
-    traces = ask("the traces of the incidents", queries.traces(asked))
-    coverage, reasons, first, last = _coverage(ask, asked, problems)
-    stored = read.Stored(queries.condensed(sums, traces), coverage, reasons, first, last, problems)
-    return read.assemble(stored, journal.Journal([], []))
+    sums = list(server.ask(queries.sums(dialect, asked=asked)))
+    narrowed = queries.clickhouse(_relation(where), asked)
+    traces = ask("the traces of the incidents", queries.traces(narrowed))
+    stored = _coverage(ask, dialect, asked, problems)
+    stored = stored._replace(findings=queries.condensed(sums, traces))
+    for (name,) in ask("the settings of the server", queries.cuts()):
+        problems.append(
+            f"this server ends answers early without a word ({name} = break): figures may be too "
+            "low"
+        )
+    if keep is not None:
+        _keep(server, dialect, asked, keep, problems)
+    return read.assemble(stored, journal.Journal([], []), None, asked)
 
 
 def _coverage(
-    ask: Callable[[str, str], list[list[Any]]], asked: queries.Dialect, problems: list[str]
-) -> tuple[dict[str, int], dict[str, int], int, int]:
+    ask: Callable[[str, str], list[list[Any]]],
+    dialect: queries.Dialect,
+    asked: Selection,
+    problems: list[str],
+) -> read.Stored:
+    """What is stored beside the findings."""
     names = [*queries.COUNTS]
     coverage = dict.fromkeys(names, 0)
     reasons = dict.fromkeys(schema.REASONS, 0)
-    first = last = 0
-    for row in ask("the coverage", queries.coverage(asked)):
+    for row in ask("the coverage", queries.coverage(dialect, asked)):
         numbers = [int(value) for value in row]
         coverage = dict(zip(names, numbers, strict=False))
         reasons = dict(zip(schema.REASONS, numbers[len(names) :], strict=False))
-    for row in ask("the time that is covered", queries.window(asked)):
-        first, last, senseless, processes, finished = map(int, row)
-        if senseless:
-            problems.append(f"{senseless:,} violations make no sense, not counted")
-        if processes > finished:
+
+    services: list[str] = []
+    first = last = senseless = processes = finished = 0
+    windows = ask("the time that is covered", queries.window(dialect))
+    for service, *row in windows:
+        its_first, its_last, *counts = map(int, row)
+        services.append(service)
+        if not asked.services or service in asked.services:
+            first, last = min(first or its_first, its_first), max(last, its_last)
+        senseless += counts[0]
+        processes += counts[1]
+        finished += counts[2]
+    if senseless:
+        problems.append(f"{senseless:,} violations make no sense, not counted")
+    if processes > finished:
+        problems.append(
+            f"{processes - finished:,} of {processes:,} processes have not sent their last "
+            "coverage record (still running or killed): up to 60 s of their traffic are not "
+            "in the coverage figures"
+        )
+    known = frozenset(services) if windows else None
+    return read.Stored([], coverage, reasons, *asked.window(first, last), problems, known)
+
+
+def _keep(
+    server: _Server,
+    dialect: queries.Dialect,
+    asked: Selection,
+    keep: Keeper,
+    problems: list[str],
+) -> None:
+    """Hand over the spans that a page is told from."""
+    kinds = (
+        ("violations", queries.violations(dialect, asked, MOST_VIOLATIONS), MOST_VIOLATIONS),
+        ("coverage records", queries.records(dialect, asked, MOST_RECORDS), MOST_RECORDS),
+        ("processes", queries.processes(dialect, MOST_RECORDS), MOST_RECORDS),
+        ("sends", queries.sends(dialect, asked, MAX_SENDS), MAX_SENDS),
+    )
+    rows = 0
+    for what, query, most in kinds:
+        there = 0
+        try:
+            for row in server.ask(query):
+                rows += 1
+                there = int(row.pop())
+                keep.line(0, [_Span.of(*row)], coverage=True)
+        except SourceError as error:
+            problems.append(f"the {what} for the page could not be read: {error}")
+        if there > most:
             problems.append(
-                f"{processes - finished:,} of {processes:,} processes have not sent their last "
-                "coverage record (still running or killed): up to 60 s of their traffic are not "
-                "in the coverage figures"
+                f"the page is told from the newest {most:,} of {there:,} {what}, the figures from "
+                "all of them; --since narrows it"
             )
-    return coverage, reasons, first, last
+    keep.file(f"{server.where.database}.{server.where.table}", server.bytes, rows)
+
+
+@dataclass
+class _Span:
+    """A span as the keeper takes it."""
+
+    name: str
+    id: str
+    start_ns: int
+    end_ns: int
+    settled: bool
+    resource: dict[str, Any]
+    attributes: dict[str, Any]
+    json: dict[str, Any]
+
+    @staticmethod
+    def of(*row: Any) -> _Span:
+        """Read a row of `queries.violations` and its like, without its last column."""
+        name, trace_id, span_id, parent, start, lasted, resource, attributes = row
+        return _Span(
+            name,
+            span_id,
+            int(start),
+            int(start) + int(lasted),
+            True,  # a span is exported once its outcome is known
+            resource,
+            attributes,
+            {"traceId": trace_id, "parentSpanId": parent},
+        )
 
 
 def _relation(where: Address) -> str:
@@ -142,7 +243,8 @@ class _Server:
     """Asks one ClickHouse over HTTP, with one connection for each question."""
 
     def __init__(self, where: Address, environ: Mapping[str, str]) -> None:
-        self._where = where
+        self.where = where
+        self.bytes = 0  # of all answers
         self._headers = {
             "Content-Type": "text/plain; charset=utf-8",
             "User-Agent": "ws-audit",
@@ -154,36 +256,53 @@ class _Server:
             if not value.isascii() or not value.isprintable():
                 raise SourceError("CLICKHOUSE_USER and CLICKHOUSE_PASSWORD have to be plain ASCII")
 
-    def ask(self, query: str) -> list[list[Any]]:
-        """Put a question and return the rows. Raises SourceError."""
-        where = self._where
+    def ask(self, query: str) -> Iterator[list[Any]]:
+        """Put a question and yield the rows. Raises SourceError."""
+        where = self.where
         kind = http.client.HTTPSConnection if where.secure else http.client.HTTPConnection
         connection = kind(where.host, where.port, timeout=where.timeout)
         # No setting is changed: a user who may only read may not.
         path = f"/?database={quote(where.database)}&wait_end_of_query=1"
+        until = time.monotonic() + where.timeout
         try:
             connection.request(
                 "POST", path, f"{query}\nFORMAT JSONCompactEachRow".encode(), self._headers
             )
             response = connection.getresponse()
-            body = response.read()
+            code = response.getheader("X-ClickHouse-Exception-Code") or ""
+            if response.status != http.client.OK or code:
+                raise SourceError(self._wrong(response.status, code, response.read(_LONGEST)))
+            if response.length is None and not response.chunked:
+                raise SourceError("an answer without a length, of which the end may be missing")
+            for line in self._lines(response, until):
+                if line:
+                    yield _row(line)
         except TimeoutError:
             raise SourceError(f"no answer within {where.timeout:g} s (--timeout)") from None
+        except http.client.IncompleteRead:
+            raise SourceError("the answer was cut off in the middle") from None
         except (OSError, http.client.HTTPException) as error:
             why = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise SourceError(f"{where.host}:{where.port} cannot be asked: {why}") from None
         finally:
             connection.close()
-        code = response.getheader("X-ClickHouse-Exception-Code") or ""
-        if response.status != http.client.OK or code:
-            raise SourceError(self._wrong(response.status, code, body))
-        try:
-            return [json.loads(line) for line in body.splitlines() if line.strip()]
-        except ValueError:
-            raise SourceError(f"no ClickHouse answers there, but: {_short(body)}") from None
+
+    def _lines(self, response: http.client.HTTPResponse, until: float) -> Iterator[bytes]:
+        left = response.length
+        rest = b""
+        while block := response.read1(_BLOCK):
+            self.bytes += len(block)
+            left = None if left is None else left - len(block)
+            if time.monotonic() > until:
+                raise TimeoutError  # drop by drop
+            *whole, rest = (rest + block).split(b"\n")
+            yield from whole
+        if left:
+            raise http.client.IncompleteRead(b"")
+        yield rest
 
     def _wrong(self, status: int, code: str, body: bytes) -> str:
-        where = self._where
+        where = self.where
         told = _short(body)
         number = int(code) if code.isdecimal() else _code(told)
         if number in _REFUSED or status == http.client.UNAUTHORIZED:
@@ -199,6 +318,16 @@ class _Server:
         if number == _NO_COLUMN:
             return f"{where.table} is not the table the collector's exporter makes: {told}"
         return f"HTTP {status}: {told}"
+
+
+def _row(line: bytes) -> list[Any]:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        row = None
+    if not isinstance(row, list):
+        raise SourceError(f"no ClickHouse answers there, but: {_short(line)}")
+    return row
 
 
 def _code(told: str) -> int:

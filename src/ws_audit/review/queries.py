@@ -141,10 +141,13 @@ def _found(dialect: Dialect, where: str) -> str:
 # -- the collector's table ---------------------------------------------------------------------
 
 
-def clickhouse(table: str) -> Dialect:
+def clickhouse(table: str, asked: Selection = EVERYTHING) -> Dialect:
     """The dialect of a ClickHouse with the table that the collector's exporter writes.
 
     A span that an exporter has sent twice, because it had no answer the first time, counts once.
+    Findings are narrowed in here and not from outside: a condition which the engine moves to where
+    the table is read, past LIMIT BY, stays in its query condition cache under the name of another,
+    and the next question is answered without what this one left out (seen in 26.9).
     """
     severities = ", ".join(f"'{severity}'" for severity in model.SEVERITIES)
     rows = f"""(
@@ -167,12 +170,13 @@ SELECT {_resource("service.name")} AS service, {_resource("service.version")} AS
 FROM {table}
 WHERE {_OURS} AND SpanName = '{schema.VIOLATION_SPAN}'
     AND mapContains(SpanAttributes, '{schema.RULE}') AND {_SENSIBLE.format(severities)}
+    AND {"1 = 1" if asked == EVERYTHING else narrowed(asked)}
 LIMIT 1 BY trace_id, span_id
 ) AS findings"""
     return Dialect("intDiv({}, {})", rows, "tuple(trace_id, span_id)", table)
 
 
-def coverage(dialect: Dialect) -> str:
+def coverage(dialect: Dialect, asked: Selection = EVERYTHING) -> str:
     """The sums of the coverage: COUNTS, then the reasons of what could not be judged."""
     names = [*COUNTS.values(), *(f"{schema.UNATTRIBUTED}.{it}" for it in schema.REASONS)]
     sums = ", ".join(f"sum(n{index})" for index, _ in enumerate(names))
@@ -180,27 +184,89 @@ def coverage(dialect: Dialect) -> str:
     return f"""
 SELECT {sums} FROM (
     SELECT {numbers} FROM {dialect.spans}
-    WHERE {_OURS} AND SpanName = '{schema.COVERAGE_SPAN}' LIMIT 1 BY TraceId, SpanId
+    WHERE {_OURS} AND SpanName = '{schema.COVERAGE_SPAN}' AND {_covered(asked)}
+    LIMIT 1 BY TraceId, SpanId
 ) AS spans"""
 
 
 def window(dialect: Dialect) -> str:
-    """First and last moment, violations that make no sense, processes and how many have ended."""
+    """Of each service: first and last moment, senseless violations, processes, ended ones."""
     severities = ", ".join(f"'{severity}'" for severity in model.SEVERITIES)
     names = f"'{schema.PROCESS_SPAN}', '{schema.COVERAGE_SPAN}', '{schema.VIOLATION_SPAN}'"
     return f"""
-SELECT if(count() = 0, 0, min(start)), if(count() = 0, 0, max(start + lasted)),
+SELECT service, min(start), max(start + lasted),
     countIf(SpanName = '{schema.VIOLATION_SPAN}' AND senseless),
     countIf(SpanName = '{schema.PROCESS_SPAN}'), countIf(final)
 FROM (
-    SELECT SpanName, toUnixTimestamp64Nano(Timestamp) AS start, toInt64(Duration) AS lasted,
+    SELECT {_resource("service.name")} AS service, SpanName,
+        toUnixTimestamp64Nano(Timestamp) AS start, toInt64(Duration) AS lasted,
         mapContains(SpanAttributes, '{schema.RULE}') AND NOT ({_SENSIBLE.format(severities)})
             AS senseless,
         SpanName = '{schema.COVERAGE_SPAN}' AND {_text(schema.FINAL)} = 'true' AS final
     FROM {dialect.spans} WHERE {_OURS} AND SpanName IN ({names})
         AND {_text(schema.SYNTHETIC)} != 'true'
     LIMIT 1 BY TraceId, SpanId
-) AS spans"""
+) AS spans GROUP BY service ORDER BY service"""
+
+
+def cuts() -> str:
+    """Which settings make the server end an answer early without a word of it."""
+    return (
+        "SELECT name FROM system.settings "
+        "WHERE name LIKE '%\\_overflow\\_mode%' AND value = 'break' ORDER BY name"
+    )
+
+
+def violations(dialect: Dialect, asked: Selection, most: int) -> str:
+    """The newest violations, whole; see `_spans`."""
+    severities = ", ".join(f"'{severity}'" for severity in model.SEVERITIES)
+    where = (
+        f"SpanName = '{schema.VIOLATION_SPAN}' AND mapContains(SpanAttributes, '{schema.RULE}') "
+        f"AND {_SENSIBLE.format(severities)} AND {_covered(asked)}"
+    )
+    return _spans(dialect, where, most)
+
+
+def records(dialect: Dialect, asked: Selection, most: int) -> str:
+    """The newest coverage records, whole; see `_spans`."""
+    return _spans(dialect, f"SpanName = '{schema.COVERAGE_SPAN}' AND {_covered(asked)}", most)
+
+
+def processes(dialect: Dialect, most: int) -> str:
+    """The first spans of the processes that began last, whole; see `_spans`."""
+    return _spans(dialect, f"SpanName = '{schema.PROCESS_SPAN}'", most)
+
+
+def sends(dialect: Dialect, asked: Selection, most: int) -> str:
+    """The newest sends, whole; see `_spans`."""
+    where = f"startsWith(SpanName, '{schema.SEND_SPAN} ') AND {_covered(asked)}"
+    return _spans(dialect, where, most)
+
+
+def _spans(dialect: Dialect, where: str, most: int) -> str:
+    """The newest spans: name, ids, start, duration, resource, attributes, how many there are."""
+    found = f"""FROM {dialect.spans}
+    WHERE {_OURS} AND {where} AND {_text(schema.SYNTHETIC)} != 'true'"""
+    return f"""
+SELECT *, (SELECT uniqExact(TraceId, SpanId) {found}) FROM (
+    SELECT SpanName, TraceId, SpanId, ParentSpanId, toUnixTimestamp64Nano(Timestamp) AS start,
+        toInt64(Duration) AS lasted, ResourceAttributes, SpanAttributes
+    {found}
+    ORDER BY start DESC, TraceId, SpanId LIMIT 1 BY TraceId, SpanId LIMIT {most:d}
+) AS spans ORDER BY start, TraceId, SpanId"""
+
+
+def _covered(asked: Selection) -> str:
+    """What `Selection.covers` says, of a span of the collector's table."""
+    conditions = ["1 = 1"]
+    if asked.since_ns:
+        ended = "toUnixTimestamp64Nano(Timestamp) + toInt64(Duration)"
+        conditions.append(f"{ended} >= {asked.since_ns:d}")
+    if asked.services:
+        # Anybody may have named them anything.
+        names = ", ".join(f"unhex('{it.encode().hex()}')" for it in asked.services)
+        conditions.append(f"{_resource('service.name')} IN ({names})")
+    return " AND ".join(conditions)
 
 
 def _resource(name: str) -> str:

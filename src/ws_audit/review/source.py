@@ -53,13 +53,8 @@ def examine(
     if databases:
         if len(sources) > 1:
             raise SourceError("it cannot be one of several: expected it alone, or directories")
-        if keep is not None:
-            raise SourceError(
-                "--html, --policy and --not-a-leak need the trace directory: expected one"
-            )
-        if asked != EVERYTHING:
-            raise SourceError("a ClickHouse is not narrowed yet: expected a trace directory")
-        return clickhouse.examine(clickhouse.address(databases[0], *options), os.environ)
+        address = clickhouse.address(databases[0], *options)
+        return clickhouse.examine(address, os.environ, keep, asked)
     directories = gather.directories(sources)
     small = sum(map(_size, directories)) < _SMALL
     if keep is not None or not cached() or small:

@@ -148,6 +148,8 @@ def main(options: argparse.Namespace) -> int:
     how = Options(options.table, options.cluster, options.timeout)
     begun = time.monotonic()
     try:
+        if otherwise and any("://" in it for it in options.sources):
+            raise SourceError("--policy and --not-a-leak need the trace directory: expected it")
         keeper = keep.Keeper() if options.html or otherwise else None
         asked = selected(options, now_ns)
         if options.follow:

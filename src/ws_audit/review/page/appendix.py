@@ -18,10 +18,11 @@ from .banner import severity
 from .markup import Html, code, counted, facts, join, moment, more, number, stored, table, tag
 
 if TYPE_CHECKING:
-    from ws_audit.review.rows import JournalRow
     from ws_audit.review.story import Story
 
 HOURS_72: Final = 72 * 3600 * 1_000_000_000
+_NOBODY: Final = "nobody has acknowledged an incident"
+_NOT_KNOWN: Final = "not known: a database has no journal"
 MOST: Final = 500  # entries of the journal, files
 MAX_PEOPLE: Final = 3000
 
@@ -34,7 +35,7 @@ def appendix(story: Story) -> Html:
         tag("h3", "Facts for a notification", id="facts"),
         _facts(story),
         tag("h3", "Journal", id="journal"),
-        _journal(story.journal),
+        _journal(story),
         tag("h3", "Method"),
         *[tag("p", it.replace("\n", " ")) for it in words.METHOD.split("\n\n")],
         tag("h3", "How sure"),
@@ -99,7 +100,7 @@ def _facts(story: Story) -> Html:
                 "First acknowledged",
                 join(moment(noticed.time_ns), " by ", stored(noticed.by))
                 if noticed
-                else tag("span", "nobody has acknowledged an incident"),
+                else tag("span", _NOT_KNOWN if "://" in story.source else _NOBODY),
             ),
             *([("72 hours after that", moment(noticed.time_ns + HOURS_72))] if noticed else []),
         ),
@@ -112,7 +113,14 @@ def _facts(story: Story) -> Html:
     )
 
 
-def _journal(journal: tuple[JournalRow, ...]) -> Html:
+def _journal(story: Story) -> Html:
+    journal = story.journal
+    if "://" in story.source:
+        return tag(
+            "p",
+            "A database has none: who has acknowledged an incident is in the trace directory's, "
+            "and its review tells.",
+        )
     if not journal:
         return tag("p", "Empty: nobody has acknowledged an incident (ws-audit review ack).")
     return table(
