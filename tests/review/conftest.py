@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.requirements import require_binary
-from tests.review import scene
+from tests.requirements import missing, require_binary
+from tests.review import scene, warehouse
 from tests.review.browser import Browser
 from ws_audit.review import keep, read, story
 
@@ -31,6 +32,21 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> story.Story:
     directory = tmp_path_factory.mktemp("night")
     scene.night(directory)
     return told(directory, "/var/lib/ws-audit")
+
+
+@pytest.fixture(scope="session")
+def _warehouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[warehouse.Server]:
+    if importlib.util.find_spec("chdb") is None:
+        missing("chDB (extra `chdb`)")
+    with warehouse.started(tmp_path_factory.mktemp("rotel")) as server:
+        yield server
+
+
+@pytest.fixture
+def server(_warehouse: warehouse.Server) -> warehouse.Server:
+    """A ClickHouse with an empty table."""
+    _warehouse.put("TRUNCATE TABLE otel_traces")
+    return _warehouse
 
 
 @pytest.fixture(scope="session")

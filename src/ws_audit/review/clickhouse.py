@@ -13,6 +13,7 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import ssl
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -48,6 +49,8 @@ _SHOWN: Final = 200  # characters of an answer that is none
 _NO_COLUMN, _NO_TABLE, _NO_DATABASE, _NO_CLUSTER = 47, 60, 81, 701
 _REFUSED: Final = {192, 193, 194, 516}
 _FORBIDDEN: Final = 497
+_LIMITS: Final = {158, 159, 160, 191, 201, 202, 241, 307, 396}
+_OTHER_TYPES: Final = {43, 44, 53, 386}
 
 
 class SourceError(Exception):
@@ -277,6 +280,15 @@ class _Server:
             for line in self._lines(response, until):
                 if line:
                     yield _row(line)
+        except ssl.SSLCertVerificationError as error:
+            raise SourceError(
+                f"the certificate of {where.host}:{where.port} is not trusted: "
+                f"{error.verify_message} (SSL_CERT_FILE names others that are)"
+            ) from None
+        except ssl.SSLError as error:
+            raise SourceError(
+                f"{where.host}:{where.port} does not speak TLS (?secure=true): {error.reason}"
+            ) from None
         except TimeoutError:
             raise SourceError(f"no answer within {where.timeout:g} s (--timeout)") from None
         except http.client.IncompleteRead:
@@ -315,7 +327,9 @@ class _Server:
             return f"there is no table {where.table} in {where.database} (--table)"
         if number == _NO_CLUSTER:
             return f"there is no cluster {where.cluster} (--cluster)"
-        if number == _NO_COLUMN:
+        if number in _LIMITS:
+            return f"the server's limits for this user do not allow it: {told}"
+        if number == _NO_COLUMN or number in _OTHER_TYPES:
             return f"{where.table} is not the table the collector's exporter makes: {told}"
         return f"HTTP {status}: {told}"
 

@@ -242,7 +242,7 @@ def _incident(
                 it["recipient"],
                 it["severity"],
                 it["events"],
-                attempted,
+                max(attempted, it["events"]),  # not all rows need be there
                 0 if json["rule"] in EVENT_RULES else uncertain,
                 nanoseconds(it["first_seen"]),
                 nanoseconds(it["last_seen"]),
