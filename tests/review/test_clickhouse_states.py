@@ -179,7 +179,7 @@ def test_the_page_of_a_database(server: Server, tmp_path: Path) -> None:
     text = page.read_text()
     assert "A database has none: who has acknowledged an incident is in the trace" in text
     assert "nobody has acknowledged" not in text
-    assert "otel.otel_traces" in text
+    assert "otel.otel_traces" in text.replace("<wbr>", "")
     assert PASSWORD not in text
 
 
@@ -216,12 +216,28 @@ def listening(
                         if tls is not None:
                             connection = tls.wrap_socket(connection, server_side=True)
                             opened.enter_context(connection)
-                        told = answer(connection.recv(65536))
+                        told = answer(_request(connection))
                         for part in [told] if isinstance(told, bytes) else told:
                             connection.sendall(part)
 
         threading.Thread(target=serve_all, daemon=True).start()
         yield listener.getsockname()[1]
+
+
+def _request(connection: socket.socket) -> bytes:
+    """All of one: who closes before is heard by nobody."""
+    request = b""
+    while b"\r\n\r\n" not in request:
+        more = connection.recv(65536)
+        request += more
+        if not more or request.startswith(b"\x16"):
+            return request  # gone, or TLS
+    head, _, body = request.partition(b"\r\n\r\n")
+    length = re.search(rb"Content-Length: ([0-9]+)", head)
+    assert length is not None
+    while len(body) < int(length[1]):
+        body += connection.recv(65536)
+    return head + b"\r\n\r\n" + body
 
 
 def test_an_answer_drop_by_drop() -> None:
