@@ -129,14 +129,12 @@ class Inputs(NamedTuple):
     `event` is the name as the message or its caller has it (a record's own is a label), and
     `answers` what declared memberships said of the connection's user: (membership, where the
     room or resource was named, whether the user belongs to it). Of a violation, `named` is the
-    label of the message's own name if that is another one, and `weighed` which pieces of the
-    evidence are weak only because of how the message was addressed, by their index.
+    label of the message's own name, if that is another one.
     """
 
     event: str
     answers: tuple[tuple[str, str, bool], ...] = ()
     named: str = ""
-    weighed: tuple[int, ...] = ()
 
 
 class Call(NamedTuple):

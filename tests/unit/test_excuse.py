@@ -210,7 +210,7 @@ def test_a_record_of_an_earlier_version_stands_as_it_was() -> None:
     [
         ("{", rejudge.GARBLED),
         ('{"evidence":[{"kind":"instance","silent":true}]}', rejudge.GARBLED),
-        ('{"evidence":[{"kind":"payload","weighed":true}]}', ""),
+        ('{"evidence":[{"kind":"payload","silent":true}]}', ""),
         (
             '{"evidence":[{"kind":"connection","hash":"","at":"","source":"","strength":""}]}',
             rejudge.GARBLED,
@@ -271,6 +271,20 @@ def test_with_another_key_nobody_is_known_by_name() -> None:
         assert [dict(it.untold) for it in changes] == [{rejudge.USERS: 1}] * 2
         # What names nobody needs no key.
         assert replayer.under((PUBLIC,)).after.incidents == []
+
+
+def test_a_silent_agreement_is_none_when_it_is_judged_again() -> None:
+    for_others = payload("bob")._replace(name="context", at="call", strength="weak", attests=False)
+    delivery = sent("ann", argument("ann", attests=False), for_others)
+    assert delivery.inputs is None
+    assert [it.what for it in written([delivery], ()).under((PUBLIC,)).changes] == [VANISHES]
+
+
+def test_a_policy_that_ends_between_two_excuses_the_first() -> None:
+    replayer = written([sent("ann", payload("bob"), at=day * DAY) for day in (0, 1)], ())
+    replay = replayer.under((PUBLIC._replace(expires="2026-11-23"),))
+    assert sorted(len(it.excused) for it in replay.changes if it.before) == [0, 1]
+    assert [it.first_ns for it in replay.after.incidents] == [START + DAY]
 
 
 def test_what_was_excused_and_left_no_record_is_counted() -> None:
@@ -443,6 +457,26 @@ def test_what_cannot_be_had_is_exit_code_2(
 def test_the_action_needs_to_know_what(traces: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["review", "replay", str(traces)]) == 2
     assert "--policy FILE" in capsys.readouterr().err
+
+
+def test_a_proposal_that_does_not_surely_excuse_all_is_exit_code_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = Store(tmp_path, resource={"service.name": "chat"})
+    maker = SpanMaker(HASHER, "chat", "")
+    for number in (1, 2):
+        delivery = sent("ann", payload("bob"), number=number)
+        span = maker.violation(delivery, maker.finding(delivery), outcome=True)
+        if number == 2:  # an earlier version's
+            del span.attributes["ws_audit.record"]
+        store.write_violation(span)
+    store.close()
+    cli.main(["review", str(tmp_path), "--format", "json"])
+    (incident,) = json.loads(capsys.readouterr().out)["incidents"]
+    assert cli.main(["review", str(tmp_path), "--not-a-leak", incident["id"]]) == 1
+    shown = capsys.readouterr().out
+    assert "# Judged again with it: 1 of the 2 deliveries would be excused." in shown
+    assert "# 1 of them cannot be told." in shown
 
 
 def test_a_proposal_for_machines(traces: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,6 @@ import json
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ws_audit.configuration.policy_tables import BROADCAST, IMPERSONATION, SYSTEM, PolicyTable
-from ws_audit.model import STRONG
 from ws_audit.principals.identity import DIFFERENT, agree
 from ws_audit.schema import EVENT_RULES
 from ws_audit.verdict import stored
@@ -135,7 +134,6 @@ def _tables(records: list[Stored]) -> tuple[list[PolicyTable], str]:
     owners = {one.principal.user for record in records for one in _dissents(record)}
     names = {record.names[0] for record in records}
     argument = any(one.name == "argument" for record in records for one in _dissents(record))
-    authenticated = all(record.evidence[0].strength == STRONG for record in records)
 
     why_not = ""
     broadcast = []
@@ -157,7 +155,7 @@ def _tables(records: list[Stored]) -> tuple[list[PolicyTable], str]:
     if len(owners) <= _MOST_USERS:
         system = [PolicyTable(0, SYSTEM, "", users=tuple(sorted(owners)))]
     impersonation = []
-    if len(recipients) <= _MOST_USERS and authenticated:
+    if len(recipients) <= _MOST_USERS:
         impersonation = [PolicyTable(0, IMPERSONATION, "", users=tuple(sorted(recipients)))]
     if len(owners) == 1 < len(recipients):
         return [*system, *broadcast, *impersonation], why_not

@@ -149,16 +149,14 @@ class Judge:
         record = self.read(row)
         if record is None:
             return as_it_was._replace(untold=GARBLED)
-        given = _unweighed(record)
-        whole = record.evidence if not refuted(record.inputs.answers) else given
-        if _told(judge(whole, row.kind))[:4] != as_it_was[:4]:
+        if _told(judge(record.evidence, row.kind))[:4] != as_it_was[:4]:
             return as_it_was._replace(untold=OTHERWISE)
-        kept = _kept(record, given, row.first_ns, then, now)
+        kept = _kept(record, row.first_ns, then, now)
         if kept is None:
             return as_it_was._replace(untold=ANSWER)
 
         found = [
-            _Case(record, given, kept, row.kind, time_ns).judged(*completion)
+            _Case(record, kept, row.kind, time_ns).judged(*completion)
             for time_ns in (row.first_ns, row.last_ns)
             for completion in _completions(record, now)
         ]
@@ -182,25 +180,18 @@ def _completions(record: Stored, now: Ways) -> Iterator[tuple[list[tuple[Policie
 
 
 class _Case:
-    """One record under one completion."""
+    """One record under one completion, with the evidence that there would be."""
 
-    def __init__(
-        self,
-        record: Stored,
-        given: tuple[Evidence, ...],
-        kept: tuple[bool, ...],
-        kind: str,
-        time_ns: int,
-    ) -> None:
+    def __init__(self, record: Stored, kept: tuple[Evidence, ...], kind: str, time_ns: int) -> None:
         self._inputs = record.inputs
-        self._given = tuple(one for one, keep in zip(given, kept, strict=True) if keep)
-        self._weighed = tuple(one for one, keep in zip(record.evidence, kept, strict=True) if keep)
+        self._evidence = kept
         self._kind = kind
         self._time_ns = time_ns
 
     def judged(self, asked: list[tuple[Policies, str]], default: bool) -> Again:
         """The verdict, as `excuses.Doubts` and `excuses.Excuses` come to it."""
-        verdict = judge(self._given, self._kind)
+        evidence = self._evidence
+        verdict = judge(evidence, self._kind)
         answers: list[tuple[str, str, bool]] = []
 
         def belongs(membership: str, where: str) -> bool:
@@ -214,25 +205,20 @@ class _Case:
             return found
 
         if verdict.verdict != MATCH:
-            rules, _ = first(asked, verdict, self._given, self._time_ns, belongs)
+            rules, _ = first(asked, verdict, evidence, self._time_ns, belongs)
             if rules:
                 return _excused(rules)
         if verdict.verdict != VIOLATION or refuted(answers):
             return _told(verdict)
-        if refuted(self._inputs.answers) and _weighable(self._given):
+        # How a message was addressed is weighed unless its room leaves the recipient out. (The
+        # other way round, an answer is not known that would have excused it.)
+        if refuted(self._inputs.answers) and _weighable(evidence):
             return Again(VIOLATION, untold=ADDRESS)
-        joint = _weighable(self._weighed) and any(
-            one.name == "argument" and one.attests and agree(self._given[0], one.principal) == SAME
-            for one in self._given
+        joint = _weighable(evidence) and any(
+            one.name == "argument" and one.attests and agree(evidence[0], one.principal) == SAME
+            for one in evidence
         )
-        return _told(judge(self._weighed, self._kind))._replace(joint=joint)
-
-
-def _unweighed(record: Stored) -> tuple[Evidence, ...]:
-    return tuple(
-        one._replace(strength=STRONG) if index in record.inputs.weighed else one
-        for index, one in enumerate(record.evidence)
-    )
+        return _told(verdict)._replace(joint=joint)
 
 
 def _weighable(evidence: tuple[Evidence, ...]) -> bool:
@@ -244,28 +230,23 @@ def _weighable(evidence: tuple[Evidence, ...]) -> bool:
 
 
 def _kept(
-    record: Stored,
-    given: tuple[Evidence, ...],
-    time_ns: int,
-    then: Ways | None,
-    now: Ways,
-) -> tuple[bool, ...] | None:
-    """Which evidence there would be: a membership that was not declared leaves nobody out.
+    record: Stored, time_ns: int, then: Ways | None, now: Ways
+) -> tuple[Evidence, ...] | None:
+    """The evidence that there would be: a membership that is not declared leaves nobody out.
 
     None if a function that was not asked then would be asked now.
     """
-    outside = tuple(_from_membership(one) for one in given)
-    everything = (True,) * len(given)
+    everything = record.evidence
     if then is not None and then.members == now.members:
         return everything
-    addressed = any(
-        one.name == "argument" and agree(given[0], one.principal) == DIFFERENT for one in given[1:]
-    )
-    if addressed:
+    connection, *others = everything
+    if any(
+        one.name == "argument" and agree(connection, one.principal) == DIFFERENT for one in others
+    ):
         return everything  # no membership changes that
     event = record.names[0]
     if not now.asks or (event is not None and not _asked(now, event, time_ns)):
-        return tuple(not it for it in outside)
+        return tuple(one for one in everything if not _from_membership(one))
     if then is None or event is None:
         return None
     same = _asked(then, event, time_ns) == _asked(now, event, time_ns)

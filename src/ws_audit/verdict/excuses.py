@@ -165,14 +165,8 @@ class Doubts:
         if self._excuses is not None and verdict.verdict != MATCH:
             verdict, inputs = self._excuses.judged(verdict, evidence, told)
         if verdict.verdict == VIOLATION and (inputs is None or not refuted(inputs.answers)):
-            given = evidence
-            evidence = self._addressing.weighed(given, told.cell, told.content, told.frame)
+            evidence = self._addressing.weighed(evidence, told.cell, told.content, told.frame)
             verdict = judge(evidence, told.kind, told.note)
-            pairs = enumerate(zip(given, evidence, strict=True))
-            changed = tuple(index for index, (one, other) in pairs if one is not other)
-            if changed:
-                inputs = inputs or Inputs(event_of(told.frame, told.named))
-                inputs = inputs._replace(weighed=changed)
         return evidence, verdict, inputs
 
     def differ(self, cell: Cell, other: Principal) -> bool:

@@ -33,8 +33,8 @@ _encode: Final = json.JSONEncoder(separators=(",", ":")).encode
 class Stored(NamedTuple):
     """A delivery as it was judged; its people are hashes.
 
-    `names` are the event's names, None for one that no developer wrote. `inputs.weighed` are the
-    pieces of evidence that are weak because of how the message was addressed.
+    `names` are the event's names, None for one that no developer wrote. Its strengths are those
+    that it had in the end, after it was weighed how the message was addressed.
     """
 
     evidence: tuple[Evidence, ...]
@@ -53,7 +53,7 @@ def write(delivery: Delivery, hasher: Hash) -> str:
         return "{}"  # mostly: and the application waits
     inputs = delivery.inputs or Inputs("")
     pieces = []
-    for index, one in enumerate(evidence):
+    for one in evidence:
         piece: dict[str, Any] = {"kind": one.name}
         if whole:
             piece |= {
@@ -67,8 +67,6 @@ def write(delivery: Delivery, hasher: Hash) -> str:
             piece["user"] = _user(one.principal, hasher)
         if not one.attests:
             piece["silent"] = True
-        if index in inputs.weighed:
-            piece["weighed"] = True
         if one.aliases and one.name == "connection":
             piece["aliases"] = [_alias(other, hasher) for other in one.aliases]
         if whole or len(piece) > 1:
@@ -167,12 +165,7 @@ def read(text: str, flat: Iterable[tuple[str, str, str, str, str, str]], event: 
     return Stored(
         tuple(map(_evidence, pieces)),
         (own, None if second == OTHER else second) if second else (own,),
-        Inputs(
-            own or "",
-            answers,
-            second,
-            tuple(index for index, piece in enumerate(pieces) if piece.get("weighed")),
-        ),
+        Inputs(own or "", answers, second),
     )
 
 
