@@ -280,10 +280,10 @@ class Sink:
         site, trace_id, parent = "", 0, 0
         if violated:
             try:
-                if named and named != event:  # a policy may name either
+                label = self._events.label(named)
+                if label not in (event, NONE):  # a policy may name either
                     inputs = inputs or Inputs(event_of(frame, named))
-                    label = self._events.label(named)
-                    inputs = inputs._replace(named="" if label == event else label)
+                    inputs = inputs._replace(named=label)
                 if frame is not None:
                     site = self._intents.site(frame.intent)
                     trace_id, parent = self._intents.ids(frame.intent)
