@@ -224,10 +224,10 @@ class Case:
         event = EVENTS.label(self.named) if self.frame is None else self.frame.intent.event
         if event == NONE and self.named:
             event = EVENTS.label(self.named)
-        if verdict.verdict == VIOLATION and self.named and self.named != event:
+        label = EVENTS.label(self.named)
+        if verdict.verdict == VIOLATION and label not in (event, NONE):
             inputs = inputs or Inputs(event_of(self.frame, self.named))
-            label = EVENTS.label(self.named)
-            inputs = inputs._replace(named="" if label == event else label)
+            inputs = inputs._replace(named=label)
         return Delivery(
             *(1, self.seed + 1, now, "asgi", 1, self.seed + 1, self.kind, "app:Hub", "", event),
             *(f"app:Hub.{self.seed}:1", evidence, "", 10, verdict, OK, self.seed + 1),
