@@ -35,7 +35,16 @@ from ws_audit.principals.identity import Hasher
 from ws_audit.review import excuse, rejudge
 from ws_audit.review.replay import CHANGES, STAYS, VANISHES, Replayer
 from ws_audit.review.rows import CoverageRow, Rows
-from ws_audit.schema import EVENT_RULES
+from ws_audit.schema import (
+    COVERAGE_SPAN,
+    EVENT_RULES,
+    FINAL,
+    FRAMES,
+    JUDGED,
+    KEY_ID,
+    POLICY_TABLES,
+    PROCESS_SPAN,
+)
 from ws_audit.tools import cli
 from ws_audit.verdict import stored
 from ws_audit.verdict.judge import judge
@@ -43,6 +52,7 @@ from ws_audit.verdict.judge import judge
 if TYPE_CHECKING:
     from pathlib import Path
 
+BOTS = PolicyTable(2, "system", "bots", users=("bob",))
 PUBLIC = PolicyTable(1, "broadcast", "public", events=("joined",))
 KEY = "k" * 32
 DAY = 24 * 3600 * SECOND
@@ -357,20 +367,28 @@ def test_a_membership_that_is_not_declared_leaves_nobody_out() -> None:
 # -- the command -----------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def traces(tmp_path: Path) -> Path:
+def recorded(folder: Path) -> None:
     """A store with two incidents: bob's presence, and his message at ann's."""
-    folder = tmp_path / "trace"
     store = Store(folder, resource={"service.name": "chat"})
     maker = SpanMaker(HASHER, "chat", "")
+    told: dict[str, Any] = {POLICY_TABLES: stored.write_tables((), HASHER), KEY_ID: HASHER.id}
+    store.write_coverage(Span(PROCESS_SPAN, 9, 9, 0, START, START, told))
     for delivery in (
         sent("ann", payload("bob")),
-        sent("cat", payload("bob")),
-        sent("ann", argument("bob"), event="secret", site="app:g:1"),
+        sent("cat", payload("bob"), number=2),
+        sent("ann", argument("bob"), event="secret", site="app:g:1", number=3),
     ):
-        span: Span = maker.violation(delivery, maker.finding(delivery), outcome=True)
-        store.write_violation(span)
+        span = maker.violation(delivery, maker.finding(delivery), outcome=True)
+        store.write_violation(span._replace(span_id=delivery.delivery_id))
+    counts: dict[str, Any] = {FRAMES: 9, JUDGED: 9, FINAL: True}
+    store.write_coverage(Span(COVERAGE_SPAN, 8, 8, 0, START, START + SECOND, counts))
     store.close()
+
+
+@pytest.fixture
+def traces(tmp_path: Path) -> Path:
+    folder = tmp_path / "trace"
+    recorded(folder)
     (folder / "hash.key").write_text(KEY)
     return folder
 
