@@ -264,7 +264,7 @@ def test_a_cache_that_lies_is_not_believed(tmp_path: Path) -> None:
 
     # A segment that is another one now, of the same name and length.
     path = max(tmp_path.glob("events-*"), key=lambda it: it.stat().st_size)
-    changed = path.read_bytes().replace(b'"said"', b'"mute"')
+    changed = path.read_bytes().replace(b'"said"', b'"mute"', 1)  # its end is the same
     path.write_bytes(changed)
     loaded = load(tmp_path)
     names = loaded.database.execute(f"SELECT DISTINCT event FROM {loaded.among([])}").fetchall()
@@ -335,10 +335,14 @@ def test_two_directories_and_a_copy_are_one(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
     agent = Agent(tmp_path / "a")
     agent.events(delivery(1))
-    agent.end()
+    agent.out.flush()
     (path,) = (tmp_path / "a").glob("events-*")
+    early = path.read_bytes()
+    agent.events(delivery(2))
+    agent.end()
     (tmp_path / "b" / path.name).write_bytes(path.read_bytes())
-    assert size(tmp_path / "a", tmp_path / "b")[0] == 1
+    path.write_bytes(early)
+    assert size(tmp_path / "a", tmp_path / "b")[0] == 2
 
 
 def test_where_nothing_can_be_kept_it_is_loaded_all_the_same(
@@ -356,8 +360,11 @@ def test_where_nothing_can_be_kept_it_is_loaded_all_the_same(
     assert number == 998
     assert size(directory) == (998, 0)  # kept in a private folder of the temporary one
     (private,) = elsewhere.glob("ws-audit-*-*")
+    (kept,) = private.iterdir()
+    before = kept.stat()
     private.chmod(0o777)  # anybody could have written there
     assert size(directory) == (998, read_bytes)
+    assert kept.stat().st_ino == before.st_ino  # nor is anything written there
 
 
 SCRIPT = """

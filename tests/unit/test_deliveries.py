@@ -10,6 +10,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from google.protobuf import json_format  # type: ignore[import-untyped]
 from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 
@@ -26,8 +27,6 @@ from ws_audit.tally import Tally
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
     from ws_audit.outputs.store import Store
 
@@ -151,6 +150,8 @@ def test_under_pressure_events_are_dropped_and_counted(tmp_path: Path) -> None:
     bench.out.flush()
     assert len(stored(tmp_path)) == 1
     assert bench.dropped() == {"ring": 1}
+    (said,) = bench.said
+    assert "limits.cpu_share" in said
 
 
 def test_events_get_the_cpu_that_others_leave(tmp_path: Path) -> None:
@@ -210,6 +211,17 @@ def test_what_cannot_be_written_is_counted_span_by_span(
     assert "No space left" in bench.store.last_error
 
 
+def test_a_record_that_cannot_be_told_takes_no_other_with_it(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.out.fold(delivery(1))
+    bench.out.fold(delivery(2, evidence=(None,)))
+    bench.out.fold(delivery(3))
+    with pytest.raises(AttributeError):
+        bench.out.flush()
+    assert len(stored(tmp_path)) == 2
+    assert bench.dropped() == {"store": 1}
+
+
 def test_a_violation_does_not_wait_for_an_event(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -234,7 +246,7 @@ def test_a_violation_does_not_wait_for_an_event(
 
 
 def test_segments_of_events_turn_over_and_go_first(tmp_path: Path) -> None:
-    store: Store = open_store(tmp_path, events=True, segment_bytes=20_000, max_bytes=320_000)
+    store: Store = open_store(tmp_path, events=True, segment_bytes=200_000, max_bytes=320_000)
     for number in range(12):
         assert store.write_violation(spans_like(padding="x" * 20_000))
         for _ in range(4):
@@ -245,6 +257,9 @@ def test_segments_of_events_turn_over_and_go_first(tmp_path: Path) -> None:
             store.sync()
     kept = sum(len(path.read_bytes()) for path in segments(tmp_path, "events"))
     assert len(spans(tmp_path)) == 12  # all of them
+    assert (
+        max(path.stat().st_size for path in segments(tmp_path, "events")) <= 320_000 / 16 + 40_100
+    )
     assert kept <= 320_000 - 12 * 20_000 + 2 * 40_000
     store.close()
     assert open_store(tmp_path, events=False).sync()

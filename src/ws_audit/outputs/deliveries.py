@@ -72,7 +72,7 @@ class Deliveries:
         self._waiting = waiting
         self._allowance = allowance
         self._say = say
-        self._told = False
+        self._told: set[str] = set()  # stages that were said to drop some
         self.forget()
 
     def forget(self) -> None:
@@ -99,6 +99,11 @@ class Deliveries:
         with self._lock:
             if self._waiting() > PRESSURE or not self._allowance.left:
                 self._tally.add(("dropped", "ring"))
+                self._tell(
+                    "ring",
+                    "there are more sends and deliveries than can be written within"
+                    " limits.cpu_share; some are dropped",
+                )
                 return
             batch = self._batch
             batch.append(record)
@@ -135,10 +140,11 @@ class Deliveries:
     def _put(self, records: Any, before_ns: int) -> None:
         """Write records. Deliveries from `before_ns` on are held until their trace is known."""
         begun = time.thread_time_ns()
-        spans = []
+        spans: list[str] = []
+        fault: Exception | None = None
         for record in records:
             if type(record) is Call:
-                spans.append(self._encode.send(record))
+                fault = self._take(spans, record, 0) or fault
                 continue
             trace_id = record.trace_id
             if not trace_id and self._traced and record.intent_id:
@@ -147,10 +153,24 @@ class Deliveries:
                     self._held.append(record)
                     continue
                 trace_id = known or 0
-            spans.append(self._encode.delivery(record, trace_id))
+            fault = self._take(spans, record, trace_id) or fault
         for begin in range(0, len(spans), BATCH):
             self._keep(spans[begin : begin + BATCH])
         self._allowance.use(time.thread_time_ns() - begun)
+        if fault is not None:
+            raise fault  # the drain counts and tells it
+
+    def _take(self, spans: list[str], it: Call | Delivery, trace_id: int) -> Exception | None:
+        """Add a span. One that cannot be made takes no other with it, and is counted."""
+        try:
+            if type(it) is Call:
+                spans.append(self._encode.send(it))
+            else:
+                spans.append(self._encode.delivery(it, trace_id))  # type: ignore[arg-type]
+        except Exception as fault:
+            self._tally.add(("dropped", "store"))
+            return fault
+        return None
 
     def _may_hold(self) -> bool:
         return len(self._held) < _MOST_HELD
@@ -159,12 +179,19 @@ class Deliveries:
         if self._store.write_events(spans):
             return
         self._tally.add(("dropped", "store"), len(spans))
-        if not self._told and not self._store.room:
-            self._told = True
+        if not self._store.room:
+            self._tell(
+                "store",
+                f"{self._store.directory} has little room left, which is kept for violations;"
+                " sends and deliveries are dropped",
+            )
+
+    def _tell(self, stage: str, what: str) -> None:
+        if stage not in self._told:
+            self._told.add(stage)
             self._say(
-                f"store.events: {self._store.directory} has little room left, which is kept for"
-                " violations; sends and deliveries are not written, only counted"
-                ' (ws_audit_records_dropped_total{stage="store"})'
+                f"store.events: {what} and counted"
+                f' (ws_audit_records_dropped_total{{stage="{stage}"}})'
             )
 
 

@@ -126,13 +126,9 @@ def _together(rows: list[Happening], outcomes: dict[int, Happening]) -> list[Hap
             if outcome is not None and not row.outcome:
                 row.outcome = outcome.outcome
             leaks[row.alike or row.span, row.began] = row
-    seen: set[tuple[int, int]] = set()
     for row in rows:
         if row.what == DELIVERY:
             key = row.alike, row.began
-            if key in seen:
-                continue
-            seen.add(key)
             leak = leaks.pop(key, None)
             if leak is not None:
                 row.site, row.function = leak.site, leak.function
