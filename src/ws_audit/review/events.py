@@ -81,7 +81,8 @@ class _Questions:
             rows.pop()
             # What stands in two segments is one thing: see `_together`.
             ((number,),) = self._ask(
-                f"SELECT count(DISTINCT (what = '{SEND}', if(alike > 0, alike, span), began)) "
+                f"SELECT count(DISTINCT (what = '{SEND}', "
+                "CASE WHEN alike > 0 THEN alike ELSE span END, began)) "
                 f"FROM {place} WHERE ({where}) AND what <> '{OUTCOME}'",
                 values,
             ).fetchall()
