@@ -259,6 +259,7 @@ def test_the_json_is_the_same_json_narrowed(
     [
         (["--user", "c" * 32], f"no violation is about user {'c' * 32}"),
         (["--user=abc"], "'abc' is no user; expected the hash that the review shows"),
+        (["--user=alice@example.com"], "ws-audit review who computes it"),
         (["--rule=canaries"], "choose from "),
         (["--severity=bad"], "choose from "),
         (["--service=char"], "no record of a service 'char'; there are: chat, mail"),

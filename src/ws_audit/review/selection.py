@@ -159,7 +159,7 @@ def user(text: str) -> str:
     if not _HASH.fullmatch(text.lower()):
         raise ValueError(
             f"{text!r} is no user; expected the hash that the review shows, or its first "
-            f"{SHORTEST} digits or more (0-9, a-f)"
+            f"{SHORTEST} digits or more (0-9, a-f); ws-audit review who computes it"
         )
     return text.lower()
 

@@ -115,9 +115,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="whose data or whose connection it was: the hash as it is shown, or its first "
         f"{selections.SHORTEST} digits or more",
     )
-    narrowed.add_argument("--rule", action="append", choices=list(PERMITTED), default=[])
-    narrowed.add_argument("--service", action="append", default=[], metavar="NAME")
-    narrowed.add_argument("--incident", action="append", default=[], metavar="ID")
+    narrowed.add_argument(
+        "--rule",
+        action="append",
+        choices=list(PERMITTED),
+        default=[],
+        metavar="RULE",
+        help="violations of this rule, such as canary",
+    )
+    narrowed.add_argument(
+        "--service", action="append", default=[], metavar="NAME", help="and its coverage alone"
+    )
+    narrowed.add_argument(
+        "--incident", action="append", default=[], metavar="ID", help="its whole id"
+    )
     narrowed.add_argument(
         "--severity", choices=SEVERITIES, default="", help="this one and what is worse"
     )
