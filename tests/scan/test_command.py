@@ -142,6 +142,20 @@ def test_a_baseline_lets_nothing_new_in(run: Any, tmp_path: Path) -> None:
     assert states == ["unchanged", "new"]
 
 
+def test_what_others_are_compared_with_stays(run: Any, tmp_path: Path) -> None:
+    """More imports of the second make it no new canonical one, and the first no new finding."""
+    code, known = tmp_path / "code", tmp_path / "known.json"
+    write(code, {"a.py": hub("A"), "b.py": hub("B"), "use.py": "from a import A\nimport b"})
+    run(code, "--baseline", known, "--write-baseline")
+    write(code, {f"use{n}.py": "from b import B" for n in range(3)})
+    assert "\n  b:B  (most used" in run(code)[1]
+    status, out, _ = run(code, "--baseline", known)
+    assert status == 0
+    assert "\n  a:A  (most used" in out
+    (code / "b.py").unlink()
+    assert "\n1 of the baseline are gone" in run(code, "--baseline", known)[1]
+
+
 def test_a_finding_that_has_grown_is_new(run: Any, tmp_path: Path) -> None:
     write_one = "    await sockets[0].send_json({})\n"
     source = "from fastapi import WebSocket\nasync def tell(sockets):\n" + write_one
@@ -153,7 +167,9 @@ def test_a_finding_that_has_grown_is_new(run: Any, tmp_path: Path) -> None:
     assert run(code, "--baseline", known)[0] == 1
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": 2, "findings": []}', "\xff"])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"schema": 2, "usual": "", "findings": []}', "\xff"]
+)
 def test_what_is_no_baseline(text: str, run: Any, tmp_path: Path) -> None:
     (tmp_path / "known").write_bytes(text.encode("latin-1"))
     code, out, err = run(FRAGMENTED, "--baseline", tmp_path / "known")

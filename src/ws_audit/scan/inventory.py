@@ -124,9 +124,12 @@ def _specific(classes: Iterable[Class]) -> set[str]:
 
 
 def implementations(
-    graph: Graph, products: Products, canonical: Iterable[str]
+    graph: Graph, products: Products, canonical: Iterable[str], before: str = ""
 ) -> tuple[list[Implementation], dict[Target, str]]:
-    """All classes with a manager's duty, and every class's duty."""
+    """All classes with a manager's duty, and every class's duty.
+
+    `before` is what others were compared with when there was a baseline.
+    """
     known = duties(graph, products)
     declared = set(canonical)
     counted = [one for one, duty in known.items() if duty in (MANAGER, EMITTER)]
@@ -137,7 +140,10 @@ def implementations(
         if f"{module}:{name}" in declared and Target(CLASS, module, name) not in counted
     ]
     paths = import_paths(graph, counted)
-    usual = _usual(graph, products, counted) if not declared else None
+    usual = None
+    if not declared:
+        there = [one for one in counted if str(one) == before]
+        usual = there[0] if there else _usual(graph, products, counted)
     found = [
         Implementation(
             target,

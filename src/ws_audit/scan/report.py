@@ -70,7 +70,9 @@ def document(found: Survey, fresh: Collection[Finding]) -> dict[str, Any]:
     }
 
 
-def text(found: Survey, fresh: Collection[Finding], *, baseline: bool, above: str = "") -> str:
+def text(
+    found: Survey, fresh: Collection[Finding], *, baseline: bool, above: str = "", gone: int = 0
+) -> str:
     """The scan for a person; `above` leads from where they are to what was scanned."""
     lines = [_counts(found), ""]
     for one in found.implementations:
@@ -90,6 +92,8 @@ def text(found: Survey, fresh: Collection[Finding], *, baseline: bool, above: st
     if baseline:
         old = len(found.findings) - len(shown)
         lines.append(f"{_plural(len(shown), 'new finding')}; {old} in the baseline")
+        if gone:
+            lines.append(f"{gone} of the baseline are gone: write it again, and they stay so")
     else:
         lines.append(_plural(len(shown), "finding"))
     lines += [f"  {problem}" for problem in found.problems]

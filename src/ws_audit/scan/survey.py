@@ -71,8 +71,16 @@ class NotThereError(Exception):
     """Something the scan was asked for is not there; the text says what is."""
 
 
-def survey(path: str, canonical: Iterable[str] = (), progress: Progress | None = None) -> Survey:
-    """Scan a directory, or one file."""
+def survey(
+    path: str,
+    canonical: Iterable[str] = (),
+    progress: Progress | None = None,
+    usual: str = "",
+) -> Survey:
+    """Scan a directory, or one file.
+
+    `usual` is what others are compared with if nothing is declared and it is there.
+    """
     found = find(path)
     problems = list(found.problems)
     files: dict[str, File] = {}
@@ -98,7 +106,7 @@ def survey(path: str, canonical: Iterable[str] = (), progress: Progress | None =
     problems += named.problems
     graph = Graph({name: files[path] for name, path in sorted(named.modules.items())})
     products = Products(graph)
-    known, duties = inventory.implementations(graph, products, canonical)
+    known, duties = inventory.implementations(graph, products, canonical, usual)
     _check(canonical, known)
     handed_out = factories.factories(products, known)
     told: list[Finding] = []

@@ -63,7 +63,7 @@ def main(options: argparse.Namespace) -> int:
     if problems:
         return 2
 
-    known: dict[str, int] = {}
+    known = baseline.NOTHING
     if options.baseline and not options.write_baseline:
         try:
             known = baseline.load(options.baseline)
@@ -73,7 +73,7 @@ def main(options: argparse.Namespace) -> int:
             return _wrong(f"--baseline {options.baseline}: {error}")
     bar = _Bar()
     try:
-        found = survey(options.path, settings.inventory_canonical, bar.show)
+        found = survey(options.path, settings.inventory_canonical, bar.show, known.usual)
     except NotThereError as error:
         return _wrong(str(error))
     finally:
@@ -83,18 +83,18 @@ def main(options: argparse.Namespace) -> int:
 
     fresh = baseline.new(found.findings, known)
     if options.write_baseline:
-        return _write(options.baseline, baseline.dump(found.findings), 0)
-    text = _text(found, fresh, options)
+        return _write(options.baseline, baseline.dump(found), 0)
+    text = _text(found, fresh, baseline.gone(found.findings, known), options)
     return _write(options.output, text, int(bool(fresh)))
 
 
-def _text(found: Survey, fresh: list[Finding], options: argparse.Namespace) -> str:
+def _text(found: Survey, fresh: list[Finding], gone: int, options: argparse.Namespace) -> str:
     # What stands beside the lines of a review is named from the checkout on, not from PATH on.
     above = os.path.relpath(found.root, os.path.realpath(os.getcwd())).replace(os.sep, "/")
     above = "" if above.startswith("..") or above == "." else f"{above}/"
     known = bool(options.baseline)
     if options.format == "text":
-        return report.text(found, fresh, baseline=known, above=above)
+        return report.text(found, fresh, baseline=known, above=above, gone=gone)
     if options.format == "json":
         document = report.document(found, fresh)
     else:
