@@ -178,6 +178,15 @@ def test_further_paths_to_what_is_declared(tmp_path: Path) -> None:
             },
             "app.hub.Hub",
         ),
+        (
+            {
+                "backend/app/hub.py": hub(),
+                "a.py": "from backend.app import hub",
+                "b.py": "import backend.app.hub",
+                "c.py": "import app",
+            },
+            "backend.app.hub.Hub",
+        ),
     ],
 )
 def test_what_a_module_is_called(files: dict[str, str], name: str, tmp_path: Path) -> None:
