@@ -18,8 +18,11 @@ from tests.review import scene
 from tests.review.conftest import NOW
 from tests.review.warehouse import KEYS, Server, exported, send, spans_of
 from tests.unit.recorder import SECOND, START, Recorder
+from tests.unit.test_excuse import BOTS, PUBLIC, recorded
+from tests.unit.test_replay import HASHER
 from ws_audit.model import SEVERITIES
 from ws_audit.review import clickhouse, keep, narrowed, queries, read, story
+from ws_audit.review.replay import Replayer
 from ws_audit.review.selection import Selection, SelectionError
 from ws_audit.tools.demo_cast import Cast
 
@@ -223,3 +226,20 @@ def test_what_can_be_read_is_shown_with_its_gaps(
     assert found["coverage"]["frames"] == 0
     (problem,) = found["problems"]
     assert problem.startswith("the coverage could not be read: HTTP 500: Code: 395.")
+
+
+def test_a_replay_tells_the_same(server: Server, tmp_path: Path) -> None:
+    """What judging again takes is in the collector's table as it is in the directory."""
+    store = tmp_path / "judged"
+    recorded(store)
+    send(server, exported(store))
+    eventually("it is there", 10, lambda: server.spans() == spans_of(store))
+    one, other = keep.Keeper(), keep.Keeper()
+    directory = Replayer(read.examine(store, None, one), one.all(), HASHER)
+    database = Replayer(clickhouse.examine(server.where(), KEYS, other), other.all(), HASHER)
+    for tables in ((), (PUBLIC,), (BOTS,), (PUBLIC, BOTS)):
+        expected, found = directory.under(tables), database.under(tables)
+        assert found.after.document(NOW) == expected.after.document(NOW)
+        assert [it[3:] for it in found.changes] == [it[3:] for it in expected.changes]
+        assert not any(it.untold for it in found.changes)
+    assert found.after.incidents == []
