@@ -18,7 +18,7 @@ from ws_audit.model import Span
 from ws_audit.outputs import push
 from ws_audit.outputs.coverage import Coverage, base_ns
 from ws_audit.outputs.store import Store
-from ws_audit.review import columns, read
+from ws_audit.review import clocks, columns, read
 from ws_audit.tally import Tally
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class Hosts:
         self.real = os.uname()
         now = SimpleNamespace(time_ns=lambda: START + 86_400 * SECOND)
         monkeypatch.setattr(read, "time", now)
+        monkeypatch.setattr(clocks, "_BLOCK", 700)  # shorter than a line
 
     def recorder(self, host: str, directory: Path | None = None) -> Recorder:
         fields = (self.real.sysname, host, *self.real[2:])

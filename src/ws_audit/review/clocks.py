@@ -10,7 +10,6 @@ It must never change a time, and never call two clocks alike of which it only kn
 from __future__ import annotations
 
 import json
-import re
 from statistics import median
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -20,10 +19,10 @@ from ws_audit.incidents import timestamp
 from . import lines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-    Sample = tuple[bytes, int]  # a coverage line, and the base that it tells
+    Sample = tuple[int, int]  # when a line was written, and the base that it tells
 
 NOTICED_NS: Final = 1_000_000_000  # less than this may be a busy machine
 ROUGHLY_NS: Final = 3_000_000_000  # the same of a receiver, which tells whole seconds
@@ -37,7 +36,8 @@ _DIRECTION: Final = {True: "forward", False: "back"}
 
 _BASE: Final = f'"{schema.CLOCK_BASE}","value":{{"intValue":"'.encode()
 _DISK: Final = f'"{schema.CLOCK_DISK}","value":{{"intValue":"'.encode()
-_END: Final = re.compile(rb'"endTimeUnixNano":"([0-9]{1,19})"')
+_END: Final = b'"endTimeUnixNano":"'
+_BLOCK: Final = 1 << 22
 
 
 class Step(NamedTuple):
@@ -66,21 +66,17 @@ class Clocks:
         host, process = match[2], (match[2], match[3], match[4])
         before = self._last.get(process)
         disk: list[int] = []
-        with path.open("rb") as file:
-            while line := file.readline(lines.LONGEST):
-                base_ns, ahead_ns = _number(line, _BASE), _number(line, _DISK)
-                if ahead_ns is not None:
-                    disk.append(-ahead_ns)
-                if base_ns is not None:
-                    sample = line, base_ns
-                    if before is not None and abs(base_ns - before[1]) >= NOTICED_NS:
-                        self._step(host, before, sample)
-                    before = sample
+        for end_ns, base_ns, ahead_ns in _told(path):
+            if ahead_ns is not None:
+                disk.append(-ahead_ns)
+            if before is not None and abs(base_ns - before[1]) >= NOTICED_NS:
+                self._step(host, Step(before[0], end_ns, base_ns - before[1]))
+            before = end_ns, base_ns
         if disk:
             self._disks.setdefault(host, {}).setdefault(path.parent, []).extend(disk)
         if before is not None:
             self._last[process] = before
-            self._latest[host] = max(_end(before[0]), self._latest.get(host, 0))
+            self._latest[host] = max(before[0], self._latest.get(host, 0))
 
     def receipts(self, path: Path) -> None:
         """Take in what receivers of incidents have answered, and when. Raises OSError."""
@@ -94,8 +90,7 @@ class Clocks:
                 if abs(ahead_s) < _CENTURY_S:
                     self._receivers.setdefault(host, []).append(-ahead_s)
 
-    def _step(self, host: str, before: Sample, after: Sample) -> None:
-        step = Step(_end(before[0]), _end(after[0]), after[1] - before[1])
+    def _step(self, host: str, step: Step) -> None:
         steps = self._steps.setdefault(host, [])
         if not any(_same(step, known) for known in steps):
             steps.append(step)
@@ -200,21 +195,36 @@ def read(segments: Iterable[Path], receipts: Iterable[Path]) -> Clocks:
     return clocks
 
 
-def _end(line: bytes) -> int:
-    """When a line was written, by the clock of who wrote it."""
-    match = _END.search(line)
-    return int(match[1]) if match else 0
+def _told(path: Path) -> Iterator[tuple[int, int, int | None]]:
+    """When each line was written that tells of the clock, its base, and that of the disk.
+
+    Lines are not read as such: a month of them must cost next to nothing. Raises OSError.
+    """
+    with path.open("rb") as file:
+        rest = b""
+        while block := file.read(_BLOCK):
+            whole, ends, rest = (rest + block).rpartition(b"\n")
+            if not ends and len(rest) > lines.LONGEST:
+                rest = b""  # no line of ours
+            at = whole.find(_BASE)
+            while at >= 0:
+                end = whole.find(b"\n", at)
+                end = len(whole) if end < 0 else end
+                written = whole.rfind(_END, whole.rfind(b"\n", 0, at) + 1, at)
+                end_ns, base_ns = _number(whole, written, _END), _number(whole, at, _BASE)
+                if end_ns is not None and base_ns is not None:
+                    yield end_ns, base_ns, _number(whole, whole.find(_DISK, at, end), _DISK)
+                at = whole.find(_BASE, end)
 
 
-def _number(line: bytes, name: bytes) -> int | None:
-    """Read a number as the store writes it: a month of lines must cost next to nothing."""
-    at = line.find(name)
+def _number(text: bytes, at: int, name: bytes) -> int | None:
+    """Read the number behind a name that stands there; None if there is none."""
     if at < 0:
         return None
     at += len(name)
-    end = line.find(b'"', at, at + _DIGITS)
+    end = text.find(b'"', at, at + _DIGITS)
     try:
-        return int(line[at:end]) if end > at else None
+        return int(text[at:end]) if end > at else None
     except ValueError:
         return None  # corrupt: named where it is counted
 
