@@ -37,7 +37,7 @@ class Hosts:
         self.real = os.uname()
         now = SimpleNamespace(time_ns=lambda: START + 86_400 * SECOND)
         monkeypatch.setattr(read, "time", now)
-        monkeypatch.setattr(clocks, "_BLOCK", 700)  # shorter than a line
+        monkeypatch.setattr(clocks, "_BLOCK", 2_500)  # some lines, and a piece of one
 
     def recorder(self, host: str, directory: Path | None = None) -> Recorder:
         fields = (self.real.sysname, host, *self.real[2:])
