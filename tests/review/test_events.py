@@ -400,6 +400,21 @@ def test_loading_that_was_killed_goes_on_where_it_was(tmp_path: Path) -> None:
     assert rows(load(tmp_path)) == killed
 
 
+def test_several_load_and_ask_at_once(tmp_path: Path) -> None:
+    agent = Agent(tmp_path, segment_bytes=300_000)
+    agent.many(1, 2000)
+    agent.end()
+    command = [sys.executable, "-m", "ws_audit", "review", "events", "--source", str(tmp_path)]
+    command += ["--connection", f"{agent.maker.prefix}-7"]
+    at_once = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(4)
+    ]
+    answers = [(*process.communicate(timeout=60), process.returncode) for process in at_once]
+    assert answers[0][0].count(b"delivery  said") == 40
+    assert answers == [(answers[0][0], b"", 0)] * 4
+    assert len(rows(load(tmp_path))) == 2 * 1999
+
+
 def test_ctrl_c_ends_quietly_and_leaves_what_was_loaded(tmp_path: Path) -> None:
     agent = Agent(tmp_path, segment_bytes=1 << 20)
     agent.many(1, 2000)
