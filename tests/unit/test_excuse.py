@@ -283,6 +283,16 @@ def test_with_another_key_nobody_is_known_by_name() -> None:
         assert replayer.under((PUBLIC,)).after.incidents == []
 
 
+def test_how_it_was_addressed_is_not_known_where_its_room_had_settled_that() -> None:
+    share = PolicyTable(1, "share", "x", membership="app:readers", where="doc")
+    inputs = Inputs("secret", (("app:readers", "doc", False),))
+    delivery = sent("ann", payload("bob"), event="secret", inputs=inputs)
+    replayer = written([delivery], (share,))
+    # Where the room settles it again, it is as it was; else it might be a suspicion only.
+    assert [it.untold for it in replayer.under((share, PUBLIC)).changes] == [{}]
+    assert [it.untold for it in replayer.under((PUBLIC,)).changes] == [{rejudge.ADDRESS: 1}]
+
+
 def test_a_silent_agreement_is_none_when_it_is_judged_again() -> None:
     for_others = payload("bob")._replace(name="context", at="call", strength="weak", attests=False)
     delivery = sent("ann", argument("ann", attests=False), for_others)

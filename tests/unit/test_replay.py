@@ -180,7 +180,8 @@ class Case:
         chance = random.Random(seed)
         self.evidence = _evidence(chance)
         self.kind = chance.choice([SEND, BROADCAST, NONE])
-        self.named = chance.choice(["", "joined", "presence.x", "chat.x", "presence.y"])
+        names = ["", "joined", "presence.x", "chat.x", "presence.y", "secret.x"]
+        self.named = chance.choice(names)
         inner = chance.choice([self.named, self.named, "joined", "chat.x"])
         self.frame: Any = None
         if self.kind != NONE:
