@@ -37,7 +37,6 @@ class Hosts:
         self.real = os.uname()
         now = SimpleNamespace(time_ns=lambda: START + 86_400 * SECOND)
         monkeypatch.setattr(read, "time", now)
-        monkeypatch.setattr(clocks, "_BLOCK", 2_500)  # some lines, and a piece of one
 
     def recorder(self, host: str, directory: Path | None = None) -> Recorder:
         fields = (self.real.sysname, host, *self.real[2:])
@@ -82,6 +81,28 @@ def test_a_clock_that_was_set(hosts: Hosts, by_s: int, way: str) -> None:
     long = "5 min" if by_s > 0 else "2 h"
     assert said.startswith(f"host a: its clock was set {way} by {long} between 2026-11-23T")
     assert "10:02:00" in said
+
+
+@pytest.mark.parametrize("block", [1, 700, 2_500, 1 << 22])
+def test_a_segment_is_searched_as_if_it_were_read(
+    hosts: Hosts, monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    monkeypatch.setattr(clocks, "_BLOCK", block)
+    recorder = hosts.recorder("a")  # whose first line tells nothing
+    expected: list[tuple[int, int, int | None]] = []
+    for minute in range(1, 6):
+        end_ns = START + minute * MINUTE * SECOND + 5_000_000
+        if minute % 2:
+            recorder.cover(final=False, at=minute * MINUTE, clock__base_ns=BASE + minute)
+            expected.append((end_ns, BASE + minute, None))
+        else:
+            beat(recorder, minute, BASE + minute, -minute)
+            expected.append((end_ns, BASE + minute, -minute))
+        recorder.cover(final=False, at=minute * MINUTE + 1)
+    (path,) = hosts.directory.glob("coverage-*")
+    body = path.read_bytes()
+    path.write_bytes(body + body[: body.rindex(b"\n", 0, -1)][-400:])  # a torn line
+    assert list(clocks._told(path)) == expected
 
 
 def test_two_hosts_on_one_disk(hosts: Hosts) -> None:
