@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 # A file that names none of these holds no manager, and writes to no socket.
-_HINTS: Final = re.compile(rb"(?i)socket|ws|sse|sio|emit|broadcast|send|publish|notif|consumer")
+_HINTS: Final = re.compile(
+    rb"(?i:socket|emit|broadcast|send|publish|subscri|notif|consumer)"
+    rb"|(?<![A-Za-z])(?:ws|sse|sio)|WS|SSE"  # words: "follows" and "assert" say nothing
+)
 # A file that is a client, and no server as well: its sockets are other people's.
 _CLIENT: Final = re.compile(
     rb"websockets(\.\w+)*\.connect\b|websockets\.\S*client|ws_connect\b|WebSocketApp|aconnect_ws"
