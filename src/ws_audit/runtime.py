@@ -37,6 +37,7 @@ from .hooks.install import Installer
 from .hooks.instances import Created, CreateHook, owner_of
 from .hooks.meter import Meter
 from .hooks.terms import Application, Hook, Switch
+from .inventory.inventory import Inventory
 from .labels import Events, Managers
 from .messages.intents import Intents
 from .messages.payloads import Reader
@@ -157,6 +158,7 @@ class Runtime:
         self.serving = Switch(self._meter)
         self.installer = Installer(self._hook, Switch(self._meter), self.failed)
         self.hooked: dict[str, ModuleType] = {}  # framework modules, by name
+        self.inventory = Inventory(lambda: self.installer, self.managers, self.tally, FILES)
         self._looked_for = 0  # functions replaced, when last looked for who kept them
         self.captured: list[str] = []  # what was kept before it was hooked, and where
         self.applications = 0  # how often a server has taken one
@@ -323,6 +325,7 @@ class Runtime:
                 self.outputs = Outputs(self, serving=serving)
                 self.sink.violations = self.outputs.violations
                 ways = [*self.outputs.all(), self.unjudged, self.search, self, self.state]
+                ways.append(self.inventory)
                 self.drain.outputs(ways, self._begun, self.start_outputs)
                 for line in self.outputs.notes:
                     self.say(line)
@@ -345,10 +348,12 @@ class Runtime:
             self.names.read(NAMES_NS)
 
     def _spare(self) -> bool:
-        """A slice of what can wait: the self-test; what users' instances share."""
+        """A slice of what can wait: the self-test, the inventory, what users' instances share."""
         if not self.serving.on:
             return False
         if self.outputs is not None and self.selftest.step(self.outputs.synthetic):
+            return True
+        if self.inventory.step():
             return True
         if not self.search.wanted:  # it needs the names in code
             return False
@@ -425,6 +430,7 @@ class Runtime:
         try:
             if self._to_be_told:
                 self.names.read()
+            self.inventory.finish()
             self.state.write(time.time_ns(), ended=True)
         except Exception as fault:
             self.failed("drain", fault)
@@ -477,17 +483,12 @@ class Runtime:
 
     def forget(self) -> None:
         """In a forked child: nothing of the parent's is ours. No I/O here."""
-        self.tally.forget()
-        self.drain.forget()
-        self.intents.forget()
-        self.sink.forget()
-        self._instances.forget()
-        self.search.forget()
-        self.clues.forget()
+        for part in (self.tally, self.drain, self.intents, self.sink, self._instances, self.search):
+            part.forget()
+        for reader in (self.clues, self.unjudged, self.inventory, self.state):
+            reader.forget()
         if self.learner is not None:
             self.learner.forget()
-        self.unjudged.forget()
-        self.state.forget()
         self.applications = 0
         self._meter.ns = 0
         self.breaker.forget()

@@ -120,7 +120,7 @@ MAY: dict[str, frozenset[str]] = {
         "review": "book identity incidents journal judge policy stored",
         # `review` only for what other processes wrote: it is in the store
         "outputs": "allowance book forks identity incidents intents journal review stored tally",
-        "monitors": "incidents",
+        "inventory": "classify forks hooks labels modules signs tally",
         # source code, never imported
         "scan": "classify signs",
         # what is made for Prometheus, Alertmanager and Grafana, of names alone
@@ -129,8 +129,8 @@ MAY: dict[str, frozenset[str]] = {
         " tables tally transports witnesses",
         # what joins them, and what begins it
         "runtime": "bindings breaker canaries classify declarations discovery drain facts factories"
-        " faults forks hooks identity intents labels modules outputs payloads resources selftest"
-        " served sharing sink sites tables tally transports witnesses",
+        " faults forks hooks identity intents inventory labels modules outputs payloads resources"
+        " selftest served sharing sink sites tables tally transports witnesses",
         "agent": "bootstrap classify control declared discovery facts factories forks modules proof"
         " runtime signs transports",
         "bootstrap": "agent witness",

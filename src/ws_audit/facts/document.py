@@ -105,6 +105,7 @@ def facts(
         "unjudged": [],
         "policies": [],
         "learned": None,
+        "inventory": None,
     }
     if runtime is not None:
         document |= _of_runtime(runtime)
@@ -151,6 +152,7 @@ def _of_runtime(runtime: Runtime) -> dict[str, Any]:
         "unjudged": _unjudged(runtime),
         "policies": _policies(runtime, counts),
         "learned": None if runtime.learner is None else runtime.learner.document(),
+        "inventory": runtime.inventory.document(),
     }
 
 

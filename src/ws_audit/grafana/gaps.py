@@ -22,6 +22,7 @@ def alerts(series: Selectors) -> Iterator[Alert]:
     yield _unjudged(series)
     yield _targets(series)
     yield _dropped(series)
+    yield _differ(series)
 
 
 def _unjudged(series: Selectors) -> Alert:
@@ -183,4 +184,79 @@ def _dropped(series: Selectors) -> Alert:
         ),
         no_data="OK",  # no agent at all is WsAuditAgentMissing's to tell, once
         keep_firing="1h",
+    )
+
+
+def _differ(series: Selectors) -> Alert:
+    info = series("ws_audit_implementation_info")
+    named = f'label_replace({info}, "class", "$1", "manager", ".*:(.*)")'
+    # Bytecode is another in each version of Python, which the first three digits tell.
+    graded = f'label_replace({named}, "python", "$1", "fingerprint", "(...).*")'
+    return Alert(
+        "WsAuditImplementationsDiffer",
+        BLINDNESS,
+        lines(
+            f"""
+            count by (class, python) (
+              count by (class, python, fingerprint) (
+                group by (class, python, fingerprint, job) (
+                  {graded}
+                )
+              )
+              < on (class, python) group_left ()
+              count by (class, python) (
+                group by (class, python, job) (
+                  {graded}
+                )
+              )
+            )
+            or
+            group by (job) ({info})
+            unless on (job) (
+              {named}
+              and on (class)
+              count by (class) (
+                group by (class, job) (
+                  {named}
+                )
+              ) > 1
+            )
+            unless on (job) (
+              {info}
+              and on (fingerprint)
+              count by (fingerprint) (
+                group by (fingerprint, job) ({info})
+              ) > 1
+            )
+            and on ()
+            count(group by (job) ({info})) > 1
+            """
+        ),
+        labels={"severity": TICKET},
+        summary=(
+            "{{ if $labels.class }}{{ $value }} implementations of {{ $labels.class }} run, each in"
+            " some services only{{ else }}{{ $labels.job }} runs no manager that any other service"
+            " runs{{ end }}"
+        ),
+        description=(
+            "{{ if $labels.class -}}"
+            " Services have a manager class of this name, and the code in it is not the same. What"
+            " was fixed in one of them is not fixed in the other."
+            " {{- else -}}"
+            " Its implementation is its own, under a name of its own."
+            " {{- end }}"
+            " ws_audit_implementation_info has manager, module and fingerprint of every process."
+        ),
+        command="ws-audit check --list",
+        hint=(
+            "--source DIR, the trace directory; it lists the implementations of each process with"
+            " their fingerprints, and how to import them"
+        ),
+        no_data="OK",  # no agent at all is WsAuditAgentMissing's to tell, once
+        pending="15m",
+        remark=(
+            "A class is compared between services (jobs) on one version of Python. A rollout is no"
+            " finding: it ends within the quarter of an hour. Services that are no one system are"
+            " told apart by `ws-audit grafana --job`."
+        ),
     )

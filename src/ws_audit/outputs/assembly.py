@@ -265,6 +265,7 @@ class Outputs:
             lambda: self._recall.newest() if self._recall is not None else {},
             __version__,
             settings.mode,
+            runtime.inventory.figures,
         )
 
     def _where(self, say: Callable[[str], None]) -> str:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from prometheus_client.metrics_core import Metric
 
+    from ws_audit.inventory.inventory import Figures
     from ws_audit.tally import Counts, Tally
 
 _BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.0, 5.0)
@@ -50,6 +51,7 @@ class Metrics:
         recalled: Callable[[], dict[tuple[str, str], int]],
         version: str,
         mode: str,
+        inventory: Callable[[], Figures | None] = lambda: None,
     ) -> None:
         self.registry = registry or REGISTRY
         self._tally = tally
@@ -57,6 +59,7 @@ class Metrics:
         self._backlog, self._targets, self._cpu = backlog, targets, cpu_seconds
         self._latest = latest
         self._open_incidents, self._recalled = open_incidents, recalled
+        self._inventory = inventory
         self._info = {"version": version, "mode": mode, "python": platform.python_version()}
         self._multiprocess = multiprocess.active()
         self._undertaker = multiprocess.Undertaker(multiprocess.directory())
@@ -132,6 +135,24 @@ class Metrics:
             "ws_audit_factory_products",
             "What functions that hand out managers returned.",
             ("factory", "product"),
+        )
+        self._implementations = gauge(
+            "ws_audit_implementations",
+            "Distinct implementations in use by duty.",
+            ("duty",),
+            "livemax",
+        )
+        self._implementation_info = gauge(
+            "ws_audit_implementation_info",
+            "A manager class and the fingerprint of its code.",
+            ("manager", "module", "fingerprint"),
+            "livemax",
+        )
+        self._import_paths = gauge(
+            "ws_audit_import_paths",
+            "Names by which a manager class can be imported.",
+            ("manager",),
+            "livemax",
         )
         self._frames = counter(
             "ws_audit_frames", "Deliveries, as the sink counted them.", ("transport", "judged")
@@ -245,6 +266,7 @@ class Metrics:
                 self._targets_gauge.labels(state).set(number)
             self._backlog_gauge.set(self._backlog())
             self._open.set(self._open_incidents())
+            self._stock_take()
             self._recall(time.time_ns())
             for stage, seconds in self._cpu().items():
                 more = max(0.0, seconds - self._cpu_seen.get(stage, 0.0))
@@ -287,6 +309,18 @@ class Metrics:
             self._dropped.labels(key[1]).inc(delta)
         elif what == "error":
             self._errors.labels(key[1]).inc(delta)
+
+    def _stock_take(self) -> None:
+        """What there is of implementations. A class keeps its fingerprint for as long as it is."""
+        found = self._inventory()
+        if found is None:
+            return
+        for duty, number in found.duties.items():
+            self._implementations.labels(duty).set(number)
+        for info in found.infos:
+            self._implementation_info.labels(*info).set(1)
+        for manager, number in found.paths.items():
+            self._import_paths.labels(manager).set(number)
 
     def _violation(self, rule: str, severity: str, manager: str, delta: int) -> None:
         self.manager(manager)
