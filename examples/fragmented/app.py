@@ -11,7 +11,7 @@ import itertools
 
 from fastapi import FastAPI, WebSocket, WebSocketDisconnect
 
-from . import admin
+from . import admin, compat
 from .agents.bridge import get_bridge
 from .agents.emitter import pool
 from .legacy.factory import get_websocket_manager as get_legacy_manager
@@ -25,7 +25,7 @@ app = FastAPI(title="Agent chat, fragmented")
 
 @app.get("/health")
 async def health() -> dict[str, str]:
-    return {"status": "ok"}
+    return {"status": "ok", "manager": compat.Manager.__name__}
 
 
 @app.post("/notices")

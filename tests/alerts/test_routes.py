@@ -38,6 +38,7 @@ TOLD = {
     "WsAuditUnjudgedTraffic": {TICKET},
     "WsAuditTargetsFailed": {PAGE, HOURS, TICKET},
     "WsAuditRecordsDropped": {HOURS, TICKET},
+    "WsAuditImplementationsDiffer": {TICKET},
 }
 
 

@@ -34,6 +34,7 @@ EXPECTED = {
     "WsAuditUnjudgedTraffic",
     "WsAuditTargetsFailed",
     "WsAuditRecordsDropped",
+    "WsAuditImplementationsDiffer",
 }
 
 

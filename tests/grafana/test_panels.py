@@ -22,15 +22,13 @@ METRICS: dict[str, Any] = json.loads((CONTRACT / "contract.json").read_text())["
 
 # Metrics of the contract that no panel shows, and why.
 NOT_SHOWN = {
-    "ws_audit_implementations": "not in this version",
-    "ws_audit_implementation_info": "not in this version",
-    "ws_audit_import_paths": "not in this version",
     "ws_audit_sequence_runs_total": "not in this version",
     "ws_audit_sequence_duration_seconds": "not in this version",
     "ws_audit_events_undelivered_total": "not in this version",
 }
-# What every scrape adds, and the labels of build_info, which the contract leaves open.
-ALSO = {"job", "instance", "le", "version", "mode", "python"}
+# What every scrape adds, the labels of build_info, which the contract leaves open, and the part of
+# a manager's name that services share.
+ALSO = {"job", "instance", "le", "version", "mode", "python", "class"}
 
 QUESTIONS = {
     **{

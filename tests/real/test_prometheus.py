@@ -31,7 +31,7 @@ from ws_audit.tools.demo_cast import Cast
 from ws_audit.tools.demo_stage import HOST, free_ports
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "grafana" / "prometheus" / "ws_audit.rules.yml"
@@ -60,19 +60,25 @@ class Prometheus:
 
 
 @contextlib.contextmanager
-def prometheus(folder: Path, metrics_port: int) -> Iterator[Prometheus]:
+def prometheus(
+    folder: Path, metrics_port: int, others: Mapping[str, int] | None = None
+) -> Iterator[Prometheus]:
+    """One that scrapes `chat`, and the jobs in `others` at their ports."""
     binary = require_binary("prometheus")
     (port,) = free_ports(1)
     # The shipped rules as they are, save that a test cannot wait 15 s for an evaluation.
     rules = RULES.read_text()
     assert "interval: 15s" in rules
-    (folder / "rules.yml").write_text(rules.replace("interval: 15s", "interval: 1s"))
+    rules = rules.replace("interval: 15s", "interval: 1s").replace("for: 15m", "for: 1s")
+    (folder / "rules.yml").write_text(rules)
+    ports = {"chat": metrics_port, **(others or {})}
     config = {
         "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
         "rule_files": ["rules.yml"],
         "storage": {"exemplars": {"max_exemplars": 1000}},
         "scrape_configs": [
-            {"job_name": "chat", "static_configs": [{"targets": [f"{HOST}:{metrics_port}"]}]}
+            {"job_name": job, "static_configs": [{"targets": [f"{HOST}:{at}"]}]}
+            for job, at in ports.items()
         ],
     }
     (folder / "prometheus.yml").write_text(json.dumps(config))  # JSON is YAML
@@ -91,17 +97,17 @@ def prometheus(folder: Path, metrics_port: int) -> Iterator[Prometheus]:
         )
         try:
             running = Prometheus(port)
-            eventually("Prometheus is ready", 20, lambda: _scraped(process, running))
+            eventually("Prometheus is ready", 20, lambda: _scraped(process, running, len(ports)))
             yield running
         finally:
             process.kill()
             process.wait()
 
 
-def _scraped(process: subprocess.Popen[bytes], running: Prometheus) -> bool:
+def _scraped(process: subprocess.Popen[bytes], running: Prometheus, targets: int) -> bool:
     assert process.poll() is None, "Prometheus has ended: see prometheus.log"
     with contextlib.suppress(OSError):
-        return running.value("up") == 1
+        return running.value("up") == targets
     return False
 
 

@@ -139,7 +139,7 @@ MAY: dict[str, frozenset[str]] = {
         "instrumentor": "__init__",  # the public calls, under the names OpenTelemetry calls
         # on top; nothing may import it but `python -m ws_audit`
         "tools": "book incidents journal outputs review agent bootstrap runtime classify declared"
-        " factories facts grafana identity judge hooks modules scan selftest signs tally"
+        " factories facts grafana identity inventory judge hooks modules scan selftest signs tally"
         " transports",
         "__main__": "tools",
     }.items()

@@ -16,10 +16,10 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 # Past what a lazy module makes of a look.
-_names_of: Final[Callable[[ModuleType], dict[str, Any]]] = ModuleType.__dict__["__dict__"].__get__
+_names_of: Final[Any] = ModuleType.__dict__["__dict__"].__get__  # type: ignore[index]
 _OURS: Final = "ws_audit"
 PATHS: Final = 200  # of one class
 _NAMES: Final = 512  # looked at between two looks at the clock

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The inventory as a document: implementations, events, factories, drift, what shares a name.
+"""The inventory as a document: implementations, events, factories and drift.
 
 Why it exists: the process that runs the managers and the one in which somebody asks are not the
 same; this is all that goes between them. docs/inventory.md describes the keys.
@@ -16,8 +16,6 @@ from ws_audit.model import NONE
 from .implementations import drift
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from ws_audit.tally import Counts
 
     from .implementations import Implementation
@@ -56,23 +54,11 @@ def told(
             }
             for one, paths in ones
         ],
-        "same_name": _same_name(one for one, _ in ones),
         "events": _events(traffic),
         "factories": _factories(factories),
         "past_factory": _past(factories, traffic),
         "drift": _drift([one for one, _ in ones]),
     }
-
-
-def _same_name(ones: Iterable[Implementation]) -> list[dict[str, Any]]:
-    names: dict[str, list[str]] = {}
-    for one in ones:
-        names.setdefault(one.qualname, []).append(one.name)
-    return [
-        {"name": name, "classes": classes}
-        for name, classes in sorted(names.items())
-        if len(classes) > 1
-    ]
 
 
 def _events(traffic: Traffic) -> list[dict[str, Any]]:
@@ -92,22 +78,13 @@ def _events(traffic: Traffic) -> list[dict[str, Any]]:
 
 
 def _factories(factories: Products) -> list[dict[str, Any]]:
-    """Each with whether it always hands out one type, the same as its namesakes."""
-    by_name: dict[str, set[str]] = {}
-    for factory, products in factories.items():
-        by_name.setdefault(_short(factory), set()).update(products)
     return [
         {
             "factory": factory,
-            "consistent": len(products) == 1 and len(by_name[_short(factory)]) == 1,
             "products": [{"product": name, **ways} for name, ways in sorted(products.items())],
         }
         for factory, products in sorted(factories.items())
     ]
-
-
-def _short(factory: str) -> str:
-    return factory.partition(":")[2]
 
 
 def _past(factories: Products, traffic: Traffic) -> list[dict[str, Any]]:

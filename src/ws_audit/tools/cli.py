@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "doctor": "say whether the agent sees and can judge the messages, and what settles it",
     "learn": "propose roles, connections and policies from clean traffic, for a person to review",
     "scan": "count managers, import paths and factories in source code, and what goes past them",
+    "check": "list the managers, import paths and factories that processes really run",
     "grafana": "write dashboards, alert rules and data sources, ready to mount",
     "selftest": "play a leak that is nobody's, and say of each way out whether it arrived",
     "review": "tell from a trace directory who saw whose data",

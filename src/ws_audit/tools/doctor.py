@@ -84,10 +84,10 @@ def main(options: argparse.Namespace) -> int:
             code = run_command("doctor", words[1:], folder, quiet=options.format == "json")
             if code is None:
                 return 2
-            return _report(_processes(folder), options.format, _of_command(words[1:], code))
+            return _report(processes(folder), options.format, _of_command(words[1:], code))
     if not settings.trace_dir:
         return _report([], options.format, [_NO_DIRECTORY])
-    found = _latest(_processes(settings.trace_dir))
+    found = latest(processes(settings.trace_dir))
     return _report(found, options.format, [] if found else [_nothing_in(settings.trace_dir)])
 
 
@@ -170,7 +170,8 @@ def _of_command(words: list[str], code: int) -> list[Finding]:
 # --- what processes have left ------------------------------------------------------------------
 
 
-def _processes(folder: str) -> list[dict[str, Any]]:
+def processes(folder: str) -> list[dict[str, Any]]:
+    """What processes have left in a trace directory."""
     found = []
     try:
         paths = sorted(Path(folder).iterdir())
@@ -204,7 +205,7 @@ def _state(document: dict[str, Any]) -> str:
     return "running"
 
 
-def _latest(documents: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def latest(documents: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Those that run; else those of the last run."""
     running = [one for one in documents if one["state"] == "running"]
     if running or not documents:

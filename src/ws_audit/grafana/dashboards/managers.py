@@ -210,6 +210,67 @@ _INSTANCES: Final = Row(
     ),
 )
 
+_IMPLEMENTATIONS: Final = Row(
+    "Implementations",
+    (
+        Series(
+            title="Implementations by duty",
+            about=(
+                "Distinct classes that send: managers and emitters; those that only keep "
+                "connections: registries; and functions that hand managers out. More than one "
+                "manager: `ws-audit check --list` says which, and who delivers which event."
+            ),
+            queries=(
+                Query(
+                    f"max by (job, duty) ({series('ws_audit_implementations')})", "{{job}} {{duty}}"
+                ),
+            ),
+            unit="none",
+            empty=NO_AGENT,
+        ),
+        Series(
+            title="Import paths, by manager",
+            about=(
+                "By how many names a class can be imported in the modules that are loaded. More "
+                "than one or two: whoever replaces it will miss some. `ws-audit check --list` "
+                "names them."
+            ),
+            queries=(
+                Query(
+                    f"max by (job, manager) ({series('ws_audit_import_paths')})",
+                    "{{job}} {{manager}}",
+                ),
+            ),
+            unit="none",
+            empty=NO_AGENT,
+        ),
+        Table(
+            title="Who runs which implementation",
+            about=(
+                "A fingerprint is a hash of a class's code; its first three digits are the version "
+                "of Python. One class with two fingerprints of one version: services do not run "
+                "the same; `ws-audit check --list` and the alert WsAuditImplementationsDiffer."
+            ),
+            queries=(
+                Query(
+                    "count by (job, manager, module, fingerprint)"
+                    f" ({series('ws_audit_implementation_info')})"
+                ),
+            ),
+            labels={
+                "job": "Job",
+                "manager": "Manager",
+                "module": "Module",
+                "fingerprint": "Fingerprint",
+            },
+            values=(Column("Targets"),),
+            sort="Manager",
+            unit="none",
+            empty=NO_AGENT,
+        ),
+    ),
+)
+
 _TABLES: Final = Row(
     "Side by side",
     (
@@ -325,5 +386,5 @@ MANAGERS: Final = Dashboard(
     "Which manager classes there are, what they send, how fast and with what outcome, service by "
     "service.",
     _FIRST,
-    (_SENDS, _INSTANCES, _TABLES),
+    (_SENDS, _INSTANCES, _IMPLEMENTATIONS, _TABLES),
 )
