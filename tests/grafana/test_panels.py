@@ -26,9 +26,8 @@ NOT_SHOWN = {
     "ws_audit_sequence_duration_seconds": "not in this version",
     "ws_audit_events_undelivered_total": "not in this version",
 }
-# What every scrape adds, the labels of build_info, which the contract leaves open, and the part of
-# a manager's name that services share.
-ALSO = {"job", "instance", "le", "version", "mode", "python", "class"}
+# What every scrape adds, and the labels of build_info, which the contract leaves open.
+ALSO = {"job", "instance", "le", "version", "mode", "python"}
 
 QUESTIONS = {
     **{

@@ -6,7 +6,7 @@ It is there and it works, and all the same "no leak" says less than it seems to.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from .alert import BLINDNESS, PAGE, PAGE_IN_HOURS, TICKET, Alert, one_of
 from .promql import Regex, grew, inner, lines
@@ -187,25 +187,35 @@ def _dropped(series: Selectors) -> Alert:
     )
 
 
+# Bytecode is another in each version of Python, which the first three digits tell.
+_PYTHONS: Final = {
+    "30a": "3.10",
+    "30b": "3.11",
+    "30c": "3.12",
+    "30d": "3.13",
+    "30e": "3.14",
+}
+
+
 def _differ(series: Selectors) -> Alert:
     info = series("ws_audit_implementation_info")
-    named = f'label_replace({info}, "class", "$1", "manager", ".*:(.*)")'
-    # Bytecode is another in each version of Python, which the first three digits tell.
-    graded = f'label_replace({named}, "python", "$1", "fingerprint", "(...).*")'
+    graded = info
+    for digits, version in _PYTHONS.items():  # one by one: a `$1` would be Grafana's environment
+        graded = f'label_replace({graded}, "python", "{version}", "fingerprint", "{digits}.*")'
     return Alert(
         "WsAuditImplementationsDiffer",
         BLINDNESS,
         lines(
             f"""
-            count by (class, python) (
-              count by (class, python, fingerprint) (
-                group by (class, python, fingerprint, job) (
+            count by (manager, python) (
+              count by (manager, python, fingerprint) (
+                group by (manager, python, fingerprint, job) (
                   {graded}
                 )
               )
-              < on (class, python) group_left ()
-              count by (class, python) (
-                group by (class, python, job) (
+              < on (manager, python) group_left ()
+              count by (manager, python) (
+                group by (manager, python, job) (
                   {graded}
                 )
               )
@@ -213,11 +223,11 @@ def _differ(series: Selectors) -> Alert:
             or
             group by (job) ({info})
             unless on (job) (
-              {named}
-              and on (class)
-              count by (class) (
-                group by (class, job) (
-                  {named}
+              {info}
+              and on (manager)
+              count by (manager) (
+                group by (manager, job) (
+                  {info}
                 )
               ) > 1
             )
@@ -234,12 +244,12 @@ def _differ(series: Selectors) -> Alert:
         ),
         labels={"severity": TICKET},
         summary=(
-            "{{ if $labels.class }}{{ $value }} implementations of {{ $labels.class }} run, each in"
-            " some services only{{ else }}{{ $labels.job }} runs no manager that any other service"
+            "{{ if $labels.manager }}{{ $value }} implementations of {{ $labels.manager }} run, each"
+            " in some services only{{ else }}{{ $labels.job }} runs no manager that any other service"
             " runs{{ end }}"
         ),
         description=(
-            "{{ if $labels.class -}}"
+            "{{ if $labels.manager -}}"
             " Services have a manager class of this name, and the code in it is not the same. What"
             " was fixed in one of them is not fixed in the other."
             " {{- else -}}"

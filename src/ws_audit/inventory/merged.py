@@ -97,8 +97,8 @@ class _Whole:
     def document(self) -> dict[str, Any]:
         """All of it, with a summary in the words of `ws-audit scan`."""
         ones = [
-            {**self._implementations[key], "paths": sorted(self._paths[key])}
-            for key in sorted(self._implementations)
+            {**one, "services": sorted(one["services"]), "paths": sorted(self._paths[key])}
+            for key, one in sorted(self._implementations.items())
         ]
         factories = self._told_factories()
         counted = [one for one in ones if one["duty"] in (MANAGER, EMITTER)]
@@ -178,8 +178,7 @@ def _differ(ones: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         {
             "name": name,
             "implementations": [
-                {"fingerprint": one["fingerprint"], "services": sorted(one["services"])}
-                for one in same
+                {"fingerprint": one["fingerprint"], "services": one["services"]} for one in same
             ],
         }
         for (name, _), same in sorted(_versions(ones).items())

@@ -112,7 +112,7 @@ def text(inventory: dict[str, Any]) -> str:
 
 
 def _implementation(one: dict[str, Any]) -> list[str]:
-    services = ", ".join(sorted(one["services"]))
+    services = ", ".join(one["services"])
     head = (
         f"  {one['name']}  ({one['duty']}; {one['fingerprint']}; {one['alive']} alive of"
         f" {one['created']}; {services})"
