@@ -244,9 +244,9 @@ def _differ(series: Selectors) -> Alert:
         ),
         labels={"severity": TICKET},
         summary=(
-            "{{ if $labels.manager }}{{ $value }} implementations of {{ $labels.manager }} run, each"
-            " in some services only{{ else }}{{ $labels.job }} runs no manager that any other service"
-            " runs{{ end }}"
+            "{{ if $labels.manager }}{{ $value }} implementations of {{ $labels.manager }} run,"
+            " each in some services only{{ else }}{{ $labels.job }} runs no manager that any other"
+            " service runs{{ end }}"
         ),
         description=(
             "{{ if $labels.manager -}}"
