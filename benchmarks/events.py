@@ -48,7 +48,7 @@ import json, resource, sys, time
 from pathlib import Path
 if __name__ == "__main__":
     begun = time.monotonic()
-    from ws_audit.review import loading
+    from ws_audit.review.databases import loading
     loaded = loading.load([Path(sys.argv[1])])
     peak = [resource.getrusage(it).ru_maxrss >> 10
             for it in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]

@@ -122,9 +122,9 @@ from hashlib import blake2b
 if __name__ == "__main__":
     begun = time.monotonic()
     if sys.argv[2] == "pure":
-        from ws_audit.review.read import examine
+        from ws_audit.review.segments.read import examine
     else:
-        from ws_audit.review.columns import examine
+        from ws_audit.review.databases.columns import examine
     found = examine(sys.argv[1]).document(0)
     text = json.dumps(found).encode()
     print(json.dumps({

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.faults.live import HOST, SOURCE, Server, free_ports, http, server, websocket
-from ws_audit.review.read import review
+from ws_audit.review.segments.read import review
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

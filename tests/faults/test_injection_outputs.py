@@ -24,7 +24,7 @@ from ws_audit.outputs.spans import SpanMaker
 from ws_audit.outputs.store import Store
 from ws_audit.outputs.violations import Violations
 from ws_audit.principals.identity import Hasher
-from ws_audit.review.read import review
+from ws_audit.review.segments.read import review
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

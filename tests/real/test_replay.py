@@ -18,7 +18,7 @@ from websockets.sync.client import connect
 
 from tests.real.test_policies import SUPPORT, Client, Lounge
 from tests.real.world import serve
-from ws_audit.review import rejudge
+from ws_audit.review.rejudging import rejudge
 from ws_audit.tools.demo_cast import Cast
 from ws_audit.tools.demo_stage import HOST, environment
 

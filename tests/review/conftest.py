@@ -11,7 +11,8 @@ import pytest
 from tests.requirements import missing, require_binary
 from tests.review import scene, warehouse
 from tests.review.browser import Browser
-from ws_audit.review import keep, read, story
+from ws_audit.review.segments import keep, read
+from ws_audit.review.telling import story
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

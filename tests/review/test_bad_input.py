@@ -23,8 +23,8 @@ import pytest
 
 from tests.review.scene import Process, person
 from ws_audit import schema
-from ws_audit.review import read
-from ws_audit.review.report import plain
+from ws_audit.review.segments import read
+from ws_audit.review.telling.report import plain
 from ws_audit.tools import cli
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ NOW = ["--now", "2026-11-23T10:25:30Z"]
 # Many directories by one process: every second line asks the columns, from the first byte on.
 MANY = """
 import json, sys
-from ws_audit.review import columns, source
+from ws_audit.review.databases import columns
+from ws_audit.review import source
 from ws_audit.tools import cli
 small, columns._WORTH_KEEPING = source._SMALL, 0
 for words in json.load(sys.stdin):

@@ -11,13 +11,13 @@ import pytest
 
 from tests.review.conftest import told
 from tests.review.test_page import hostile_scene
-from ws_audit.review.page import document
+from ws_audit.review.telling.page import document
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.review.browser import Browser
-    from ws_audit.review.story import Story
+    from ws_audit.review.telling.story import Story
 
 # Every text that shows: its contrast against what is behind it, as WCAG 2 counts it.
 CONTRASTS = """

@@ -21,9 +21,11 @@ from tests.unit.recorder import SECOND, START, Recorder
 from tests.unit.test_excuse import BOTS, PUBLIC, recorded
 from tests.unit.test_replay import HASHER
 from ws_audit.model import SEVERITIES
-from ws_audit.review import clickhouse, keep, narrowed, queries, read, story
-from ws_audit.review.replay import Replayer
+from ws_audit.review.databases import clickhouse, queries
+from ws_audit.review.rejudging.replay import Replayer
+from ws_audit.review.segments import keep, read
 from ws_audit.review.selection import Selection, SelectionError
+from ws_audit.review.telling import narrowed, story
 from ws_audit.tools.demo_cast import Cast
 
 if TYPE_CHECKING:

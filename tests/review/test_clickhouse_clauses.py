@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from tests.review.warehouse import KEYS
 from tests.unit.recorder import SECOND, START
-from ws_audit.review import clickhouse, keep
+from ws_audit.review.databases import clickhouse
+from ws_audit.review.segments import keep
 from ws_audit.review.selection import EVERYTHING, Selection
 
 if TYPE_CHECKING:
     from tests.review.warehouse import Server
-    from ws_audit.review.read import Review
+    from ws_audit.review.segments.read import Review
 
 ALICE, BOB, EVE = "a" * 32, "b" * 32, "e" * 32
 FOUND = {"security_rule.name": "canary", "ws_audit.severity": "confirmed", "user.hash": ALICE}

@@ -22,8 +22,10 @@ from tests.requirements import require_binary
 from tests.review import scene
 from tests.review.warehouse import KEYS, PASSWORD, Server, exported, send, spans_of
 from tests.unit.recorder import START
-from ws_audit.review import clickhouse, keep, story
-from ws_audit.review.clickhouse import SourceError
+from ws_audit.review.databases import clickhouse
+from ws_audit.review.databases.clickhouse import SourceError
+from ws_audit.review.segments import keep
+from ws_audit.review.telling import story
 from ws_audit.tools.demo_stage import HOST
 
 if TYPE_CHECKING:

@@ -20,7 +20,8 @@ from tests.unit.recorder import SECOND, START, Recorder
 from ws_audit import journal
 from ws_audit.incidents import Mark
 from ws_audit.model import SEVERITIES
-from ws_audit.review import columns, lines, parts, read, shapes
+from ws_audit.review.databases import columns, parts, shelf
+from ws_audit.review.segments import lines, read, shapes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -296,7 +297,7 @@ def test_a_damaged_cache_is_made_anew(
         path.write_bytes(b"")
     elif damage == "named as one":
         path.write_bytes(b"nothing of ours")
-        path.rename(path.with_name(f"columns-{columns._digest(path)}.parquet"))
+        path.rename(path.with_name(f"columns-{shelf.digest(path)}.parquet"))
     else:
         monkeypatch.setattr(columns, "VERSION", columns.VERSION + 1)
     seen = reading(monkeypatch)
@@ -342,7 +343,7 @@ def test_many_reviews_at_once(tmp_path: Path) -> None:
     """Processes and threads, while the store grows: each is right, and none fails."""
     write(tmp_path, 100)
     code = (
-        "import sys; from ws_audit.review import columns; columns._WORTH_KEEPING = 1\n"
+        "import sys; from ws_audit.review.databases import columns; columns._WORTH_KEEPING = 1\n"
         "for _ in range(6):\n"
         "    it = columns.examine(sys.argv[1]).document(0)['incidents'][0]\n"
         "    assert 100 <= it['events'] == it['attempted'], it"

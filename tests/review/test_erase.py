@@ -15,7 +15,9 @@ import pytest
 from tests.unit.recorder import ALICE, BOB, EVE, START, Recorder
 from ws_audit import journal
 from ws_audit.incidents import Mark, incident_id
-from ws_audit.review import columns, erase, lines, read
+from ws_audit.review.custody import erase
+from ws_audit.review.databases import columns, shelf
+from ws_audit.review.segments import lines, read
 from ws_audit.review.selection import EVERYTHING
 from ws_audit.tools import cli
 
@@ -77,7 +79,7 @@ def test_no_byte_of_it_is_left_and_every_count_stays(
     before = read.examine(traces).document(START)
     assert columns.examine(traces).document(START) == before
     (cache,) = (traces / lines.CACHE).iterdir()
-    other = columns._elsewhere(traces)
+    _, other = shelf.places(traces)
     other.mkdir(mode=0o700)
     (other / cache.name).write_bytes(cache.read_bytes())
     sizes = {path: len(body) for path, body in everything(traces)}

@@ -28,7 +28,8 @@ from ws_audit.outputs.segments import list_segments
 from ws_audit.outputs.spans import SpanMaker
 from ws_audit.outputs.store import Store
 from ws_audit.process.allowance import Allowance
-from ws_audit.review import events, read, shelf, sieve
+from ws_audit.review.databases import events, shelf, sieve
+from ws_audit.review.segments import read
 from ws_audit.tally import Tally
 from ws_audit.tools import cli
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ws_audit.model import Call, Delivery
-    from ws_audit.review.loading import Loaded
+    from ws_audit.review.databases.loading import Loaded
 
 pytest.importorskip("duckdb")
 
@@ -103,7 +104,7 @@ def asked(directory: Path, *words: str) -> Done:
 
 
 def load(*directories: Path) -> Loaded:
-    from ws_audit.review import loading
+    from ws_audit.review.databases import loading
 
     return loading.load(directories)
 
@@ -370,7 +371,7 @@ def test_where_nothing_can_be_kept_it_is_loaded_all_the_same(
 SCRIPT = """
 import os, signal, sys
 from pathlib import Path
-from ws_audit.review import loading, stretches
+from ws_audit.review.databases import loading, stretches
 real, done = stretches.keep, []
 def keep(*words):
     answer = real(*words)

@@ -22,7 +22,8 @@ from ws_audit import journal
 from ws_audit.book import SILENCE_NS
 from ws_audit.incidents import Mark, incident_id
 from ws_audit.outputs.store import hash_key
-from ws_audit.review import export, manifest, read, timeline
+from ws_audit.review.custody import export, manifest, timeline
+from ws_audit.review.segments import read
 from ws_audit.tools import cli
 
 if TYPE_CHECKING:

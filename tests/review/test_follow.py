@@ -14,9 +14,10 @@ from tests.review.test_columns import Store
 from tests.unit.recorder import ALICE, BOB, EVE, SECOND, START, Recorder
 from ws_audit import journal
 from ws_audit.incidents import Mark
-from ws_audit.review import news, read, report
+from ws_audit.review.segments import read
+from ws_audit.review.segments.tail import ChangedError, Tail
 from ws_audit.review.selection import EVERYTHING, Selection
-from ws_audit.review.tail import ChangedError, Tail
+from ws_audit.review.telling import news, report
 from ws_audit.tools import cli, follow, review
 
 if TYPE_CHECKING:

@@ -36,8 +36,8 @@ from ws_audit.outputs.spans import SpanMaker
 from ws_audit.outputs.store import Store
 from ws_audit.outputs.violations import Violations
 from ws_audit.principals.identity import Hasher
-from ws_audit.review import read
-from ws_audit.review.timeline import COLUMNS
+from ws_audit.review.custody.timeline import COLUMNS
+from ws_audit.review.segments import read
 from ws_audit.tally import Tally
 from ws_audit.tools.learn_proposal import Line, Proposal, Table
 from ws_audit.tools.learn_toml import write

@@ -18,12 +18,12 @@ import ws_audit
 from tests.review import scene
 from tests.review.conftest import NOW, told
 from ws_audit.model import SEVERITIES
-from ws_audit.review import rows
-from ws_audit.review.page import document, pairs, words
+from ws_audit.review.segments import rows
+from ws_audit.review.telling.page import document, pairs, words
 from ws_audit.tools import cli
 
 if TYPE_CHECKING:
-    from ws_audit.review.story import Story
+    from ws_audit.review.telling.story import Story
 
 VOID = {"meta", "link", "input", "br", "col", "wbr"}
 MARKUP = "</script><script>run()</script><img src=x onerror=run()>'\"&{}</title></style>"
@@ -529,5 +529,5 @@ def test_a_page_that_fails_leaves_the_one_before(
 
 
 def test_style_and_script_are_in_the_package() -> None:
-    here = Path(ws_audit.__file__).parent / "review" / "page"
+    here = Path(ws_audit.__file__).parent / "review" / "telling" / "page"
     assert {"page.css", "page.js"} <= {it.name for it in here.iterdir()}

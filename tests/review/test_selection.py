@@ -18,7 +18,8 @@ from tests.unit.recorder import SECOND, START, Recorder
 from ws_audit.book import cause_of
 from ws_audit.incidents import MAX_TRACE_IDS, incident_id, timestamp
 from ws_audit.model import SEVERITIES
-from ws_audit.review import columns, lines, read
+from ws_audit.review.databases import columns
+from ws_audit.review.segments import lines, read
 from ws_audit.review.selection import Selection, SelectionError
 from ws_audit.schema import EVENT_RULES
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from ws_audit.incidents import Incident
     from ws_audit.model import Finding
-    from ws_audit.review.read import Review
+    from ws_audit.review.segments.read import Review
 
 NOW = START + 400_000 * SECOND
 

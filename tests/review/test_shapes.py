@@ -12,7 +12,7 @@ import pytest
 
 from tests.unit.recorder import START, Recorder
 from ws_audit import schema
-from ws_audit.review import lines, shapes
+from ws_audit.review.segments import lines, shapes
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,15 +10,15 @@ import pytest
 from tests.review import scene
 from tests.review.conftest import NOW, told
 from tests.review.scene import MINUTE, SECOND, START, person
-from ws_audit.review import keep, read, rows
-from ws_audit.review.lanes import LANES, LINKS, SHORTEST_NS, STEPS, lanes
-from ws_audit.review.lives import blind, lives, silences, steps
-from ws_audit.review.proofs import PAIRS, SENDS
+from ws_audit.review.segments import keep, read, rows
+from ws_audit.review.telling.lanes import LANES, LINKS, SHORTEST_NS, STEPS, lanes
+from ws_audit.review.telling.lives import blind, lives, silences, steps
+from ws_audit.review.telling.proofs import PAIRS, SENDS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ws_audit.review.story import IncidentTold, Story
+    from ws_audit.review.telling.story import IncidentTold, Story
 
 ORIGIN = rows.Origin("chat", "1", "web", 7, 0)
 

@@ -18,7 +18,7 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from tests.real.receivers import Collector, running
 from tests.real.world import eventually
 from tests.unit.recorder import START
-from ws_audit.review import clickhouse
+from ws_audit.review.databases import clickhouse
 from ws_audit.tools.demo_stage import HOST, free_ports
 
 if TYPE_CHECKING:

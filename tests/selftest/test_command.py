@@ -17,7 +17,7 @@ import pytest
 from tests.real.receivers import collector, webhook
 from tests.real.world import eventually, stored, surroundings
 from tests.unit.recorder import Recorder
-from ws_audit.review.read import review
+from ws_audit.review.segments.read import review
 from ws_audit.tools.demo_stage import HOST
 
 if TYPE_CHECKING:

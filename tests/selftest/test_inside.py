@@ -31,7 +31,7 @@ from ws_audit.model import CONFIRMED, MATCH, PROBABLE, VIOLATION, Verdict
 from ws_audit.outputs import export
 from ws_audit.outputs.metrics import Metrics
 from ws_audit.outputs.violations import Violations
-from ws_audit.review.read import review
+from ws_audit.review.segments.read import review
 from ws_audit.runtime import Runtime
 from ws_audit.selftest import scene, script, walk
 from ws_audit.selftest.application import SyntheticManager

@@ -145,6 +145,22 @@ MAY: dict[str, frozenset[str]] = {
     }.items()
 }
 
+# What is inside `review`, and what each part may import of the others.
+REVIEW: dict[str, frozenset[str]] = {
+    part: frozenset(others.split())
+    for part, others in {
+        "__init__": "",
+        "selection": "",
+        "segments": "selection",
+        # four that know nothing of each other
+        "databases": "segments selection",
+        "rejudging": "segments selection",
+        "telling": "segments selection",
+        "custody": "segments selection",
+        "source": "databases segments selection",
+    }.items()
+}
+
 # Reachable by no way at all, however long.
 NEVER = {
     "model": set(MAY) - {"model"},
@@ -209,7 +225,7 @@ def _imports(node: ast.AST, package: tuple[str, ...]) -> Iterator[str]:
             module = ".".join((*base, *([child.module] if child.module else [])))
             # `from ws_audit import schema` names a module, `from .model import Call` does not.
             names = [f"{module}.{alias.name}" for alias in child.names]
-            whole = {"ws_audit", *(f"ws_audit.{folder}" for folder in FOLDERS)}
+            whole = {"ws_audit", *(f"ws_audit.{folder}" for folder in (*FOLDERS, "review"))}
             yield from names if module in whole else [module]
         else:
             yield from _imports(child, package)
@@ -251,6 +267,16 @@ def late():
 def test_its_folder_imports_only_what_it_may(module: Module) -> None:
     if module.folder in FOLDERS:
         assert module.folders <= FOLDERS[module.folder]
+
+
+@each_module
+def test_a_part_of_the_review_imports_only_what_it_may(module: Module) -> None:
+    room, _, rest = module.name.partition(".")
+    if room == "review":
+        part = rest.partition(".")[0] or "__init__"
+        names = [name.split(".") for name in module.imports]
+        parts = {name[2] for name in names if name[:2] == ["ws_audit", "review"] and name[2:]}
+        assert parts - {part} <= REVIEW[part]
 
 
 @each_module

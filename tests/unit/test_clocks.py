@@ -18,7 +18,8 @@ from ws_audit.model import Span
 from ws_audit.outputs import push
 from ws_audit.outputs.coverage import Coverage, base_ns
 from ws_audit.outputs.store import Store
-from ws_audit.review import clocks, columns, read
+from ws_audit.review.databases import columns
+from ws_audit.review.segments import clocks, read
 from ws_audit.tally import Tally
 
 if TYPE_CHECKING:

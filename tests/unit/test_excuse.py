@@ -32,9 +32,9 @@ from ws_audit.model import (
 from ws_audit.outputs.spans import SpanMaker
 from ws_audit.outputs.store import Store
 from ws_audit.principals.identity import Hasher
-from ws_audit.review import excuse, rejudge
-from ws_audit.review.replay import CHANGES, STAYS, VANISHES, Replayer
-from ws_audit.review.rows import CoverageRow, Rows
+from ws_audit.review.rejudging import excuse, rejudge
+from ws_audit.review.rejudging.replay import CHANGES, STAYS, VANISHES, Replayer
+from ws_audit.review.segments.rows import CoverageRow, Rows
 from ws_audit.schema import (
     COVERAGE_SPAN,
     EVENT_RULES,

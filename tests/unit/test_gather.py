@@ -12,8 +12,9 @@ import pytest
 from tests.unit.recorder import ALICE, BOB, SECOND, START, Recorder
 from ws_audit import journal
 from ws_audit.incidents import Mark, incident_id
-from ws_audit.review import columns, read
-from ws_audit.review.gather import directories
+from ws_audit.review.databases import columns
+from ws_audit.review.segments import read
+from ws_audit.review.segments.gather import directories
 from ws_audit.tools import cli
 
 if TYPE_CHECKING:

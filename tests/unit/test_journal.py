@@ -14,8 +14,8 @@ from tests.unit.recorder import SECOND, START, Recorder
 from tests.unit.test_cli import ws_audit
 from ws_audit import journal
 from ws_audit.incidents import Mark, incident_id
-from ws_audit.review.read import examine, review
-from ws_audit.review.report import text
+from ws_audit.review.segments.read import examine, review
+from ws_audit.review.telling.report import text
 from ws_audit.tools import cli
 
 if TYPE_CHECKING:

@@ -45,9 +45,10 @@ from ws_audit.model import (
 from ws_audit.outputs.lines import Lines
 from ws_audit.outputs.spans import SpanMaker
 from ws_audit.principals.identity import DIFFERENT, Hasher, agree, principal
-from ws_audit.review import lines, read, rejudge
-from ws_audit.review.keep import Keeper
-from ws_audit.review.replay import Replay, Replayer
+from ws_audit.review.rejudging import rejudge
+from ws_audit.review.rejudging.replay import Replay, Replayer
+from ws_audit.review.segments import lines, read
+from ws_audit.review.segments.keep import Keeper
 from ws_audit.tally import Tally
 from ws_audit.verdict import stored
 from ws_audit.verdict.addressing import Addressing

@@ -11,8 +11,8 @@ import pytest
 from tests.unit.recorder import ALICE, EVE, SECOND, START, Recorder
 from ws_audit import journal
 from ws_audit.incidents import Mark, incident_id
-from ws_audit.review.read import examine, review
-from ws_audit.review.report import text
+from ws_audit.review.segments.read import examine, review
+from ws_audit.review.telling.report import text
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,7 +16,7 @@ from tests.unit.recorder import ALICE, BOB, SECOND, START, Recorder
 from ws_audit.incidents import incident_id, timestamp
 from ws_audit.model import Span
 from ws_audit.outputs.store import Store, hash_key
-from ws_audit.review.read import read, review
+from ws_audit.review.segments.read import read, review
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -353,7 +353,7 @@ def test_reading_shows_its_progress_and_changes_nothing(tmp_path: Path) -> None:
 
 def test_the_review_needs_nothing_that_is_not_in_python() -> None:
     check = (
-        "import sys; import ws_audit.review.read, ws_audit.review.report;"
+        "import sys; import ws_audit.review.segments.read, ws_audit.review.telling.report;"
         "print([it for it in sys.modules if it.startswith(('ws_audit.', 'opentelemetry', 'wrapt'))"
         " and not it.startswith('ws_audit.review')])"
     )

@@ -17,9 +17,11 @@ from tests.unit.test_incidents import FINDING
 from ws_audit import journal
 from ws_audit.book import SILENCE_NS, Book
 from ws_audit.incidents import Mark, incident_id
-from ws_audit.review import keep, lives, narrowed, selection, story
-from ws_audit.review.read import examine
+from ws_audit.review import selection
+from ws_audit.review.segments import keep
+from ws_audit.review.segments.read import examine
 from ws_audit.review.selection import AbsentError, Selection, SelectionError
+from ws_audit.review.telling import lives, narrowed, story
 from ws_audit.tools import cli
 
 if TYPE_CHECKING:

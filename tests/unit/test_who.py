@@ -17,7 +17,7 @@ from ws_audit.incidents import Mark, incident_id
 from ws_audit.model import Span
 from ws_audit.outputs.store import hash_key
 from ws_audit.principals.identity import Hasher
-from ws_audit.review import read
+from ws_audit.review.segments import read
 from ws_audit.tools import cli
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from ws_audit.book import Parts
     from ws_audit.incidents import Incident, Mark
-    from ws_audit.review.follow import Follower
+    from ws_audit.review.segments.follow import Follower
 
     from .store import Store
     from .violations import Violations
@@ -131,7 +131,7 @@ class Recall:
     def _read(self) -> None:
         if self._follower is None:
             with imports:
-                from ws_audit.review.follow import Follower
+                from ws_audit.review.segments.follow import Follower
             self._follower = Follower(self._store.directory)
         directory, book = self._store.directory, self._violations.book
         # In this order: what was found after an acknowledgement is never read before it.

@@ -12,15 +12,16 @@ import importlib.util
 import os
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from . import clickhouse, gather, lines, read
+from .databases import clickhouse
+from .segments import gather, lines, read
 from .selection import EVERYTHING, Selection
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from .keep import Keeper
-    from .read import Progress, Review
+    from .segments.keep import Keeper
+    from .segments.read import Progress, Review
 
 SourceError = clickhouse.SourceError
 
@@ -62,7 +63,7 @@ def examine(
 
     import duckdb
 
-    from . import columns
+    from .databases import columns
 
     try:
         return columns.examine(directories, progress, asked)

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Final
 
 from ws_audit import journal
 from ws_audit.incidents import Mark
-from ws_audit.review import read, report
+from ws_audit.review.segments import read
+from ws_audit.review.telling import report
 
 from .actions import (
     LONGEST_NAME,

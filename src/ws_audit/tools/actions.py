@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from ws_audit.configuration.settings import read as read_settings
 from ws_audit.incidents import timestamp
-from ws_audit.review import report
+from ws_audit.review.telling import report
 
 if TYPE_CHECKING:
     from collections.abc import Callable

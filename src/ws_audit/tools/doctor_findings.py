@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ws_audit.model import MATCH, UNATTRIBUTED
-from ws_audit.review.report import MEANING
+from ws_audit.review.telling.report import MEANING
 
 from .doctor_advice import Config, advise
 

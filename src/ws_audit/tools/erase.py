@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from ws_audit import journal
-from ws_audit.review import erase, gather, report
+from ws_audit.review.custody import erase
+from ws_audit.review.segments import gather
+from ws_audit.review.telling import report
 
 from .actions import LONGEST_NAME, LONGEST_NOTE, configured, sources_option, text, wrong
 
 if TYPE_CHECKING:
-    from ws_audit.review.erase import Found
+    from ws_audit.review.custody.erase import Found
 
 _COMMAND: Final = "erase"
 

@@ -18,8 +18,8 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from ws_audit.incidents import timestamp
-from ws_audit.review import gather
-from ws_audit.review.report import plain
+from ws_audit.review.segments import gather
+from ws_audit.review.telling.report import plain
 
 from .actions import configured, wrong
 from .review import progress, write
@@ -27,9 +27,9 @@ from .review import progress, write
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from ws_audit.review.events import Answer
-    from ws_audit.review.happenings import Happening
-    from ws_audit.review.loading import Loaded
+    from ws_audit.review.databases.events import Answer
+    from ws_audit.review.databases.happenings import Happening
+    from ws_audit.review.databases.loading import Loaded
 
 _COMMAND: Final = "events"
 _HASH: Final = 32  # hex digits of a person
@@ -55,7 +55,7 @@ def main(words: list[str]) -> int:
 def _show(options: argparse.Namespace, sources: list[str]) -> int:
     import duckdb
 
-    from ws_audit.review import events, loading
+    from ws_audit.review.databases import events, loading
 
     by, value = next(
         (name, getattr(options, name))
@@ -191,7 +191,7 @@ def _text(by: str, value: str, loaded: Loaded, answer: Answer) -> str:
 
 
 def _table(rows: list[Happening]) -> list[str]:
-    from ws_audit.review.events import owners
+    from ws_audit.review.databases.events import owners
 
     short = _shortener(
         {row.recipient for row in rows} | {name for row in rows for _, name in owners(row)}

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from ws_audit.review import export
+from ws_audit.review.custody import export
 
 from .actions import (
     LONGEST_NAME,

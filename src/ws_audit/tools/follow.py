@@ -16,17 +16,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ws_audit import journal
 from ws_audit.incidents import timestamp
-from ws_audit.review import gather, news, read, report
+from ws_audit.review.segments import gather, read
+from ws_audit.review.segments.tail import ChangedError, Tail
 from ws_audit.review.selection import AbsentError, SelectionError
 from ws_audit.review.source import SourceError
-from ws_audit.review.tail import ChangedError, Tail
+from ws_audit.review.telling import news, report
 
 from . import review as command
 
 if TYPE_CHECKING:
     import argparse
 
-    from ws_audit.review.read import Review
+    from ws_audit.review.segments.read import Review
     from ws_audit.review.selection import Selection
 
 _TICK_S: Final = 1.0

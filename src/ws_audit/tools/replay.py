@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any, Final
 from ws_audit.configuration.settings import read as read_settings
 from ws_audit.model import CONFIRMED
 from ws_audit.principals.identity import Hasher
-from ws_audit.review import excuse, report
-from ws_audit.review.replay import CHANGES, NEW, STAYS, VANISHES, Replayer
+from ws_audit.review.rejudging import excuse
+from ws_audit.review.rejudging.replay import CHANGES, NEW, STAYS, VANISHES, Replayer
+from ws_audit.review.telling import report
 
 from . import actions, review
 
@@ -29,10 +30,10 @@ if TYPE_CHECKING:
 
     from ws_audit.configuration.policy_tables import PolicyTable
     from ws_audit.incidents import Incident
-    from ws_audit.review.excuse import Answer, Proposal
-    from ws_audit.review.read import Review
-    from ws_audit.review.replay import Change, Replay
-    from ws_audit.review.rows import Rows
+    from ws_audit.review.rejudging.excuse import Answer, Proposal
+    from ws_audit.review.rejudging.replay import Change, Replay
+    from ws_audit.review.segments.read import Review
+    from ws_audit.review.segments.rows import Rows
 
     Again = Callable[[Review, Rows, int], tuple[str, Review, int]]
 

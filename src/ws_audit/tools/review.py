@@ -19,16 +19,18 @@ from typing import TYPE_CHECKING, Any, Final
 from ws_audit import journal
 from ws_audit.incidents import timestamp
 from ws_audit.model import PROBABLE, SEVERITIES
-from ws_audit.review import keep, report, source
 from ws_audit.review import selection as selections
+from ws_audit.review import source
+from ws_audit.review.segments import keep
 from ws_audit.review.selection import Selection, SelectionError
 from ws_audit.review.source import Options, SourceError
+from ws_audit.review.telling import report
 from ws_audit.schema import PERMITTED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ws_audit.review.read import Review
+    from ws_audit.review.segments.read import Review
 
     from .follow import Following
     from .replay import Again
@@ -264,8 +266,8 @@ def _page(
     options: argparse.Namespace,
 ) -> bool:
     """Write the page; say so and return False if that is not possible."""
-    from ws_audit.review import narrowed, story
-    from ws_audit.review.page import document
+    from ws_audit.review.telling import narrowed, story
+    from ws_audit.review.telling.page import document
 
     rows = narrowed.rows(keeper.all(), found)
     since_ns, where = found.asked.since_ns, ", ".join(options.sources)

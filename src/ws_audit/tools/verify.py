@@ -12,7 +12,8 @@ import argparse
 from pathlib import Path
 from typing import Final
 
-from ws_audit.review import manifest, report
+from ws_audit.review.custody import manifest
+from ws_audit.review.telling import report
 
 from .actions import wrong
 

@@ -20,7 +20,10 @@ from ws_audit import journal
 from ws_audit.configuration.settings import read as read_settings
 from ws_audit.outputs.store import KEY_FILE
 from ws_audit.principals.identity import Hasher, principal
-from ws_audit.review import gather, mentions, report, source
+from ws_audit.review import source
+from ws_audit.review.custody import mentions
+from ws_audit.review.segments import gather
+from ws_audit.review.telling import report
 
 from .actions import LONGEST_NAME, LONGEST_NOTE, configured, sources_option, text, wrong
 from .review import progress

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a review keeps what it has read: files that are never changed, and named by their digest.
+
+Why it exists: a cache is believed only if it is whole, ours, and in a folder nobody else can write.
+
+It must never be in the way: where nothing can be kept, everything is read again.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from hashlib import blake2b
+from pathlib import Path
+
+from ws_audit.review.segments import lines
+
+
+def places(directory: Path) -> list[Path]:
+    """The folders in which something of a trace directory may be kept, the best one first."""
+    name = blake2b(str(directory.resolve()).encode("utf-8", "replace"), digest_size=16)
+    elsewhere = Path(tempfile.gettempdir(), f"ws-audit-{os.getuid()}-{name.hexdigest()}")
+    return [directory / lines.CACHE, elsewhere]
+
+
+def check_private(place: Path) -> None:
+    """Raise OSError unless this is a folder only its owner, who owns it rightly, can write."""
+    status = place.lstat()
+    ours = status.st_uid in {os.getuid(), place.parent.stat().st_uid}
+    if not stat.S_ISDIR(status.st_mode) or not ours or status.st_mode & 0o022:
+        raise PermissionError(f"{place} is not private")
+
+
+def digest(path: Path) -> str:
+    """What a whole file looks like. Raises OSError."""
+    found = blake2b(digest_size=16)
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            found.update(block)
+    return found.hexdigest()
+
+
+def quoted(text: str) -> str:
+    """Text between the quotes of an SQL string."""
+    return text.replace("'", "''")
