@@ -38,6 +38,7 @@ from .hooks.instances import Created, CreateHook, owner_of
 from .hooks.meter import Meter
 from .hooks.terms import Application, Hook, Switch
 from .inventory.inventory import Inventory
+from .inventory.living import Living
 from .labels import Events, Managers
 from .messages.intents import Intents
 from .messages.payloads import Reader
@@ -158,7 +159,8 @@ class Runtime:
         self.serving = Switch(self._meter)
         self.installer = Installer(self._hook, Switch(self._meter), self.failed)
         self.hooked: dict[str, ModuleType] = {}  # framework modules, by name
-        self.inventory = Inventory(lambda: self.installer, self.managers, self.tally, FILES)
+        living = Living(self._instances, self.sink.people)
+        self.inventory = Inventory(lambda: self.installer, self.managers, self.tally, living, FILES)
         self._looked_for = 0  # functions replaced, when last looked for who kept them
         self.captured: list[str] = []  # what was kept before it was hooked, and where
         self.applications = 0  # how often a server has taken one

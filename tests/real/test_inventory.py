@@ -159,6 +159,8 @@ def test_before(examples: dict[str, dict[str, Any]]) -> None:
     assert counts["import_paths"] == len(live) >= 15
     duties = {one["name"]: one["duty"] for one in found["implementations"]}
     assert duties == {str(one.target): one.duty for one in scanned.implementations}
+    alive = {short(one["name"]): one["alive_for"] for one in found["implementations"]}
+    assert alive["WebSocketManager"] == {"none": 1}
     (past,) = found["past_factory"]
     assert past["class"] == "fragmented.realtime.unified:UnifiedWebSocketManager"
     assert past["site"].startswith("fragmented.admin:<module>:")
@@ -206,7 +208,14 @@ def test_after(examples: dict[str, dict[str, Any]]) -> None:
         "processes": 1,
     }
     assert all(len(one["by"]) == 1 for one in found["events"])
-    assert found["drift"] == found["same_name"] == found["loaded_twice"] == found["differ"] == []
+    assert (
+        found["drift"]
+        == found["same_name"]
+        == found["loaded_twice"]
+        == found["differ"]
+        == found["twins"]
+        == []
+    )
 
 
 def test_for_people(examples: dict[str, dict[str, Any]]) -> None:
@@ -279,7 +288,8 @@ def test_one_process_beside_another() -> None:
 
     def state(fingerprint: str, service: str) -> dict[str, Any]:
         one = {"name": "app:M", "module": "app", "duty": "manager", "fingerprint": fingerprint}
-        whole = one | {"paths": ["app.M"], "created": 1, "alive": 1}
+        counts = {"created": 1, "alive": 1, "alive_for": {"none": 1}, "outlived": 0}
+        whole = one | counts | {"paths": ["app.M"]}
         return {"service": service, "inventory": {"complete": True, "implementations": [whole]}}
 
     found = merged([state("30b" + "a" * 13, "a"), state("30c" + "b" * 13, "b")])

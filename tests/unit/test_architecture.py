@@ -120,7 +120,7 @@ MAY: dict[str, frozenset[str]] = {
         "review": "book identity incidents journal judge policy stored",
         # `review` only for what other processes wrote: it is in the store
         "outputs": "allowance book forks identity incidents intents journal review stored tally",
-        "inventory": "classify forks hooks labels modules signs tally",
+        "inventory": "classify forks hooks identity labels modules people signs tables tally",
         # source code, never imported
         "scan": "classify signs",
         # what is made for Prometheus, Alertmanager and Grafana, of names alone

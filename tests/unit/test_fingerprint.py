@@ -76,9 +76,21 @@ USUAL = fingerprint(made())
         ),
         made(SOURCE.replace("user, message,", "user: str, message: dict,")),
         made(SOURCE.replace("LIMIT = 3", "LIMIT = 4")),
+        made("from __future__ import annotations\n" + SOURCE),
         type("Other", (made(),), {}),
     ],
-    ids=["lines", "file", "docstrings", "nested", "comment", "layout", "notes", "data", "name"],
+    ids=[
+        "lines",
+        "file",
+        "docstrings",
+        "nested",
+        "comment",
+        "layout",
+        "notes",
+        "data",
+        "future",
+        "name",
+    ],
 )
 def test_what_does_not_change_it(cls: type) -> None:
     assert fingerprint(cls) == USUAL
@@ -121,6 +133,13 @@ def test_what_handles_an_exception_is_part_of_it() -> None:
     outside = "class Manager:\n def f(self):\n  a()\n  try:\n   b()\n  except E: pass\n"
 
     assert fingerprint(made(inside)) != fingerprint(made(outside))
+
+
+def test_a_line_that_does_nothing_is_no_part_of_it() -> None:
+    """Such a line leaves an instruction that does nothing, and jumps lead over it."""
+    with_it = "class Manager:\n def f(self, a):\n  while a:\n   if a():\n    pass\n    b()\n  c()\n"
+
+    assert fingerprint(made(with_it)) == fingerprint(made(with_it.replace("    pass\n", "")))
 
 
 def test_what_it_is_wrapped_in_is_part_of_it_unless_it_is_ours() -> None:

@@ -15,10 +15,13 @@ import pytest
 
 from tests.faults.harness import Agent
 from tests.unit.records import delivery
-from ws_audit.inventory.implementations import Implementation, drift, duty, signatures
+from ws_audit.inventory.implementations import Implementation, drift, duty, is_async, signatures
+from ws_audit.inventory.living import Living
+from ws_audit.inventory.merged import merged
 from ws_audit.inventory.paths import Paths
 from ws_audit.inventory.traffic import Traffic
-from ws_audit.model import BIND, BROADCAST, SEND, UNBIND
+from ws_audit.model import BIND, BROADCAST, SEND, STRONG, UNBIND, Evidence, Principal
+from ws_audit.principals.identity import Cell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,6 +75,11 @@ def modules(tmp_path: Path) -> Iterator[dict[str, Any]]:
         def __getattribute__(self, name: str) -> Any:
             raise AssertionError(f"woken for {name}")
 
+    class Lying:
+        @property  # type: ignore[misc]
+        def __class__(self) -> Any:
+            raise AssertionError("asked what it is")
+
     def made_on_demand(name: str) -> Any:
         raise AssertionError(f"asked for {name}")
 
@@ -83,6 +91,7 @@ def modules(tmp_path: Path) -> Iterator[dict[str, Any]]:
     )
     sys.modules["ws_alias"] = alias
     sys.modules["ws_lazy"] = Waking("ws_lazy")
+    sys.modules["ws_lying"] = Lying()  # type: ignore[assignment]
     try:
         yield {"first": first.ChatManager, "second": second.ChatManager, "file": str(file)}
     finally:
@@ -191,3 +200,50 @@ def test_drift() -> None:
         "close is sync, async there",
     ]
     assert drift(here, here) == []
+
+
+def test_instances_of_users_who_have_left() -> None:
+    agent = Agent()
+    people = agent.runtime.sink.people
+    instances = agent.runtime._instances
+    kept = [Emitter() for _ in range(3)]
+    for number, emitter in enumerate(kept):
+        who = Principal(None, ("ada", "bob", "eve")[number], "id", "opaque")
+        held = Evidence("connection", who, "accept", "scope.user", STRONG)
+        instances.add(emitter, "app:Emitter", held)
+        if who.user != "eve":  # of her nobody knows
+            cell = Cell(number + 1, "asgi")
+            cell.held = held
+            people.met(cell, 1)
+            if who.user == "ada":
+                people.left(cell, 2)
+    plain = Emitter()
+    instances.add(plain, "app:Emitter", None)
+    living = Living(instances, people)
+    for _ in living.count():
+        pass
+
+    assert living.kinds == {"app:Emitter": {"id": 3, "none": 1}}
+    assert living.outlived == {"app:Emitter": 1}
+
+
+class Emitter:
+    """Takes weak references."""
+
+
+def test_factories_that_are_awaited() -> None:
+    module = ModuleType("ws_made")
+    text = "def a(): ...\nasync def b(): ...\nclass C:\n @staticmethod\n async def d(): ..."
+    exec(text, vars(module))
+    sys.modules["ws_made"] = module
+    try:
+        names = ("a", "b", "C.d", "C.e", "gone")
+        assert [is_async(f"ws_made:{name}") for name in names] == [False, True, True, None, None]
+    finally:
+        del sys.modules["ws_made"]
+    factories = [
+        {"factory": f"{module}:get", "async": module == "new", "products": []}
+        for module in ("old", "new")
+    ]
+    found = merged([{"inventory": {"factories": factories}}])
+    assert found["twins"] == [{"name": "get", "sync": ["old:get"], "async": ["new:get"]}]

@@ -9,7 +9,9 @@ It must never keep a class alive, and reads code objects only.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ws_audit.classes.classify import undecorated
 from ws_audit.classes.signs import plain_function
@@ -83,6 +85,23 @@ def signatures(cls: type) -> dict[str, Signature]:
         is_async = code.co_flags & (_CO_COROUTINE | _CO_ASYNC_GENERATOR) != 0
         found[name] = Signature(names if type(value) is staticmethod else names[1:], is_async)
     return found
+
+
+def is_async(name: str) -> bool | None:
+    """Whether a function, by module:qualname, is awaited; None if it is not there any more."""
+    module, _, path = name.partition(":")
+    value: Any = sys.modules.get(module)
+    for step in path.split("."):
+        if type(value) is ModuleType:
+            value = vars(value).get(step)
+        elif issubclass(type(value), type):
+            value = _OWN(value).get(step)
+        else:
+            return None
+    function = plain_function(value)
+    if function is None:
+        return None
+    return function.__code__.co_flags & (_CO_COROUTINE | _CO_ASYNC_GENERATOR) != 0
 
 
 def drift(one: Implementation, other: Implementation) -> list[str]:

@@ -43,8 +43,11 @@ if TYPE_CHECKING:
     from ws_audit.labels import Managers
     from ws_audit.tally import Counts, Tally
 
+    from .living import Living
+
 SLICE_NS: Final = 200_000
 _AGAIN_NS: Final = 5_000_000_000  # names are bound, and classes made, after the first look
+_SELDOM_NS: Final = 60_000_000_000  # when there was nothing new
 _LAST_NS: Final = 300_000_000
 CLASSES: Final = 500
 _LOCAL: Final = 3  # classes of one name made in a function that are looked at
@@ -72,12 +75,14 @@ class Inventory:
         installer: Callable[[], Installer],
         managers: Managers,
         tally: Tally,
+        living: Living,
         ours: Collection[str],
     ) -> None:
         """`ours` are the files of wrappers that the agent has put around methods."""
         self._installer = installer
         self._managers = managers
         self._tally = tally
+        self._living = living
         self._ours = ours
         self.traffic = Traffic()
         self._paths = Paths()
@@ -86,6 +91,8 @@ class Inventory:
         self._work: Iterator[None] | None = None
         self._one_at_it = Undivided()
         self._next_ns = 0
+        self._pause_ns = _AGAIN_NS
+        self._seen = (-1, -1)  # how many classes and modules there were
         self.complete = False
 
     # -- an output of the drain -----------------------------------------------------------------
@@ -125,7 +132,10 @@ class Inventory:
                 if time.perf_counter_ns() - begun > budget_ns:
                     return True
             self._work = None
-            self._next_ns = time.monotonic_ns() + _AGAIN_NS
+            seen = len(self._installer()), len(sys.modules)
+            new, self._seen = seen != self._seen, seen
+            self._pause_ns = _AGAIN_NS if new else min(2 * self._pause_ns, _SELDOM_NS)
+            self._next_ns = time.monotonic_ns() + self._pause_ns
             self.complete = True
             return False
 
@@ -144,6 +154,7 @@ class Inventory:
             if local and names[name] > _LOCAL:
                 continue
             yield from self._add(cls, name, installer)
+        yield from self._living.count()
         yield from self._paths.walk({key: one.file for key, one in self._implementations()})
 
     def _add(self, cls: type, name: str, installer: Installer) -> Iterator[None]:
@@ -223,6 +234,7 @@ class Inventory:
                 [(one, self._paths.by_class.get(key, [])) for key, one in found],
                 self._factories(counts),
                 self.traffic,
+                self._living,
                 counts,
             ),
             "loaded_twice": [

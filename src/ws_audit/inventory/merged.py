@@ -34,6 +34,7 @@ class _Whole:
         self._paths: dict[tuple[str, str], set[str]] = {}
         self._events: dict[str, dict[str, int]] = {}
         self._factories: dict[str, dict[str, dict[str, int]]] = {}
+        self._async: dict[str, bool | None] = {}  # factory -> whether it is awaited
         self._past: dict[tuple[str, str], int] = {}
         self._drift: dict[tuple[str, str], dict[str, Any]] = {}
         self._twice: dict[tuple[str, ...], dict[str, Any]] = {}
@@ -63,6 +64,7 @@ class _Whole:
                 codes[code["code"]] = codes.get(code["code"], 0) + code["deliveries"]
         for factory in found.get("factories", ()):
             products = self._factories.setdefault(factory["factory"], {})
+            self._async[factory["factory"]] = factory["async"]
             for one in factory["products"]:
                 ways = products.setdefault(one["product"], {"made": 0, "reused": 0})
                 for way in ways:
@@ -85,11 +87,15 @@ class _Whole:
                 "processes": 0,
                 "created": 0,
                 "alive": 0,
+                "alive_for": {},
+                "outlived": 0,
             },
         )
         known["processes"] += 1
-        for name in ("created", "alive"):
+        for name in ("created", "alive", "outlived"):
             known[name] += one[name]
+        for kind, number in one["alive_for"].items():
+            known["alive_for"][kind] = known["alive_for"].get(kind, 0) + number
         if service not in known["services"]:
             known["services"].append(service)
         self._paths.setdefault(key, set()).update(one["paths"])
@@ -118,6 +124,7 @@ class _Whole:
             "same_name": _same_name(ones),
             "events": self._told_events(),
             "factories": factories,
+            "twins": self._twins(),
             "past_factory": [
                 {"class": cls, "site": site, "instances": number}
                 for (cls, site), number in sorted(self._past.items())
@@ -133,10 +140,23 @@ class _Whole:
         return [
             {
                 "factory": factory,
+                "async": self._async[factory],
                 "consistent": len(products) == 1 and len(by_name[_short(factory)]) == 1,
                 "products": [{"product": name, **ways} for name, ways in sorted(products.items())],
             }
             for factory, products in sorted(self._factories.items())
+        ]
+
+    def _twins(self) -> list[dict[str, Any]]:
+        """Factories of one name of which some are awaited and some are not."""
+        names: dict[str, dict[bool, list[str]]] = {}
+        for factory, is_async in sorted(self._async.items()):
+            if is_async is not None:
+                names.setdefault(_short(factory), {}).setdefault(is_async, []).append(factory)
+        return [
+            {"name": name, "sync": ways[False], "async": ways[True]}
+            for name, ways in sorted(names.items())
+            if len(ways) == 2
         ]
 
     def _told_events(self) -> list[dict[str, Any]]:

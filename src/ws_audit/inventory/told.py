@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ws_audit.model import NONE
 
-from .implementations import drift
+from .implementations import drift, is_async
 
 if TYPE_CHECKING:
     from ws_audit.tally import Counts
 
     from .implementations import Implementation
+    from .living import Living
     from .traffic import Traffic
 
 Products = dict[str, dict[str, dict[str, int]]]  # factory -> product -> made, reused -> number
@@ -35,6 +36,7 @@ def told(
     found: list[tuple[Implementation, list[str]]],
     factories: Products,
     traffic: Traffic,
+    living: Living,
     counts: Counts,
 ) -> dict[str, Any]:
     """Everything, in the order of docs/inventory.md."""
@@ -51,6 +53,8 @@ def told(
                 "paths_total": len(paths),
                 "created": counts.get(("created", one.name), 0),
                 "alive": counts.get(("followed", one.name), 0) - counts.get(("gone", one.name), 0),
+                "alive_for": dict(sorted(living.kinds.get(one.name, {}).items())),
+                "outlived": living.outlived.get(one.name, 0),
             }
             for one, paths in ones
         ],
@@ -81,6 +85,7 @@ def _factories(factories: Products) -> list[dict[str, Any]]:
     return [
         {
             "factory": factory,
+            "async": is_async(factory),
             "products": [{"product": name, **ways} for name, ways in sorted(products.items())],
         }
         for factory, products in sorted(factories.items())

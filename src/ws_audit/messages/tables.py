@@ -256,6 +256,10 @@ class Instances:
         found = [entry.ref() for entry in entries if entry.ref is not None]
         return [instance for instance in found if instance is not None]
 
+    def entries(self) -> list[Instance]:
+        """What is known of each instance followed; some of them may just have gone."""
+        return list(self._known.values())
+
     def some(self, number: int) -> list[object]:
         """At most so many of them, the oldest first: module-level ones are among these."""
         found = (entry.ref() for entry in list(self._known.values())[:number] if entry.ref)

@@ -113,6 +113,11 @@ class People:
         known = self._known.get(text)
         return known is not None and bool(_fresh(known, time_ns()))
 
+    def departed(self, text: str, before_ns: int) -> bool:
+        """Whether who goes by this text was connected, and had left before that moment."""
+        known = self._known.get(text)
+        return known is not None and known.open <= 0 and known.seen_ns < before_ns
+
     def resolved(self, evidence: tuple[Evidence, ...], now_ns: int) -> tuple[Evidence, ...]:
         """The evidence, where it could not be compared with the kind it is known to be of.
 

@@ -117,7 +117,10 @@ def _implementation(one: dict[str, Any]) -> list[str]:
         f"  {one['name']}  ({one['duty']}; {one['fingerprint']}; {one['alive']} alive of"
         f" {one['created']}; {services})"
     )
-    return [head, *(f"      {path}" for path in one["paths"])]
+    told = [f"      {path}" for path in one["paths"]]
+    if one["outlived"]:
+        told.append(f"      {_some(one['outlived'], 'instance')} of users who have left")
+    return [head, *told]
 
 
 def _differs(one: dict[str, Any]) -> list[str]:
@@ -143,6 +146,11 @@ def _factory(one: dict[str, Any]) -> list[str]:
     return [f"  {one['factory']}{'' if one['consistent'] else '  INCONSISTENT'}", *products]
 
 
+def _twins(one: dict[str, Any]) -> list[str]:
+    ways = f"sync {', '.join(one['sync'])}; async {', '.join(one['async'])}"
+    return [f"  {one['name']}: {ways}"]
+
+
 def _drifts(one: dict[str, Any]) -> list[str]:
     told = list(one["differs"])
     for key, other in (("only_one", one["other"]), ("only_other", one["one"])):
@@ -155,6 +163,11 @@ _PARTS = (
     ("Not the same code everywhere", "differ", _differs),
     ("Events that more than one piece of code delivers", "events", _event),
     ("Factories", "factories", _factory),
+    (
+        "Factories of one name, sync and async",
+        "twins",
+        _twins,
+    ),
     (
         "Made past the factory",
         "past_factory",
