@@ -50,8 +50,8 @@ class Base:
 
 def made(source: str = SOURCE, base: str = BASE, file: str = "app.py", above: int = 0) -> type:
     names: dict[str, Any] = {"__name__": "app", "functools": functools}
-    exec(compile(base, file, "exec"), names)
-    exec(compile("\n" * above + source, file, "exec"), names)
+    exec(compile(base, file, "exec", dont_inherit=True), names)
+    exec(compile("\n" * above + source, file, "exec", dont_inherit=True), names)
     found: type = names["Manager"]
     return found
 

@@ -235,9 +235,10 @@ def test_factories_that_are_awaited() -> None:
     module = ModuleType("ws_made")
     text = "def a(): ...\nasync def b(): ...\nclass C:\n @staticmethod\n async def d(): ..."
     exec(text, vars(module))
+    vars(module)["__getattr__"] = [].pop  # of nothing: asked for a name, it raises
     sys.modules["ws_made"] = module
     try:
-        names = ("a", "b", "C.d", "C.e", "gone")
+        names = ("a", "b", "C.d", "C.e", "lazy")
         assert [is_async(f"ws_made:{name}") for name in names] == [False, True, True, None, None]
     finally:
         del sys.modules["ws_made"]
