@@ -441,7 +441,7 @@ def test_ctrl_c_ends_quietly_and_leaves_what_was_loaded(tmp_path: Path) -> None:
     assert (process.returncode, out, err) == (130, b"", b"")
     kept = len(list(cache.glob("*.parquet")))
     assert kept >= 4
-    assert not list(cache.glob("loading-*"))
+    assert not list(cache.glob("new-*"))
     loaded = load(tmp_path)
     assert loaded.events >= 20 * 2 * 1999
     assert loaded.read_bytes < sum(it.size for it in list_segments(tmp_path)) - 4 * (256 << 10)

@@ -19,8 +19,7 @@ import functools
 import os
 import secrets
 import tempfile
-from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
-from multiprocessing import get_context
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -32,7 +31,7 @@ from ws_audit.incidents import incident_id
 from ws_audit.review.segments import gather, lines, read
 from ws_audit.review.selection import EVERYTHING
 
-from . import parts, queries, shelf
+from . import helpers, parts, queries, shelf
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -51,7 +50,6 @@ VERSION: Final = 2  # of what the cache holds; one of another version is not loo
 
 _WORTH_KEEPING: Final = 1 << 20  # bytes read anew: less is read quicker than a cache is written
 _WORTH_HELP: Final = 32 << 20  # bytes to read: from here on other processes help
-_MOST_HELPERS: Final = 4
 _ATTEMPTS: Final = 3  # at a cache that another review replaces meanwhile
 
 _DUCKDB: Final = queries.Dialect("({} // {})", "findings", "(part << 32) + row")
@@ -359,7 +357,8 @@ class Cache:
             try:
                 place.mkdir(mode=0o700, exist_ok=True)
                 shelf.check_private(place)
-                new = place / f"new-{secrets.token_hex(8)}"
+                shelf.sweep(place)
+                new = place / f"{shelf.UNFINISHED}{secrets.token_hex(8)}"
                 try:
                     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
                     os.close(descriptor)
@@ -436,13 +435,12 @@ def _read_all(
             return here(*one)  # no memory for another process, or somebody ended it
 
     size = sum(stretch.end - stretch.start for _, stretch in work)
-    helpers = min(os.cpu_count() or 1, _MOST_HELPERS, len(work))
-    if size < _WORTH_HELP or helpers < 2:
+    many = helpers.wanted(len(work))
+    if size < _WORTH_HELP or many < 2:
         for one in work:
             yield one, functools.partial(here, *one)
         return
-    # Not forked: the database has threads already.
-    with ProcessPoolExecutor(helpers, get_context("spawn")) as pool:
+    with helpers.pool(many) as pool:
         asked = [
             pool.submit(parts.read, it.path, it.kind, it.start, it.end, number)
             for number, it in work

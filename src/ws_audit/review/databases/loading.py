@@ -14,12 +14,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import tempfile
-import threading
-import time
-from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, ThreadPoolExecutor, wait
-from multiprocessing import get_context
+from concurrent.futures import BrokenExecutor, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -28,7 +24,7 @@ import msgspec
 
 from ws_audit.review.segments import gather, lines
 
-from . import parts, shelf, sieve, stretches
+from . import helpers, parts, shelf, sieve, stretches
 from .stretches import Stretch
 
 if TYPE_CHECKING:
@@ -41,8 +37,6 @@ if TYPE_CHECKING:
 PIECE: Final = 16 << 20  # bytes of a segment that are read at once
 _WORTH_KEEPING: Final = 256 << 10  # less is read quicker than a file of it is found and checked
 _WORTH_HELP: Final = 24 << 20
-_MOST_HELPERS: Final = 4
-_ABANDONED_S: Final = 3600.0  # an unfinished file this old is nobody's
 _ATTEMPTS: Final = 3
 
 
@@ -162,7 +156,7 @@ class _Loading:
                 gone = not (directory / name).exists()
                 for file, _ in files:
                     # One of two that overlap may be what somebody else is asking just now.
-                    if gone or (file not in used and _abandoned(file)):
+                    if gone or (file not in used and shelf.abandoned(file)):
                         with contextlib.suppress(OSError):
                             file.unlink()
 
@@ -218,23 +212,22 @@ class _Loading:
         for job in self._jobs:
             if job.place is None:
                 self._here(job)
-        helpers = min(os.cpu_count() or 1, _MOST_HELPERS, len(kept))
+        many = helpers.wanted(len(kept))
         size = sum(job.stretch.end - job.stretch.start for job in kept)
-        if helpers < 2 or size < _WORTH_HELP:
+        if many < 2 or size < _WORTH_HELP:
             for job in kept:
                 self._keep(job)
         else:
-            self._there(kept, helpers)
+            self._there(kept, many)
 
-    def _there(self, jobs: list[_Job], helpers: int) -> None:
+    def _there(self, jobs: list[_Job], many: int) -> None:
         """Have other processes read; those that are at it when we are interrupted finish theirs."""
-        # Not forked: the database has threads.
-        pool = ProcessPoolExecutor(helpers, get_context("spawn"), _helper, (os.getpid(),))
+        pool = helpers.pool(many)
         try:
             waiting = list(jobs)
             asked: dict[Future[tuple[Path, Stretch]], _Job] = {}
             while waiting or asked:
-                while waiting and len(asked) < 2 * helpers:
+                while waiting and len(asked) < 2 * many:
                     job = waiting.pop(0)
                     future = pool.submit(stretches.keep, job.path, job.stretch, job.place or Path())
                     asked[future] = job
@@ -327,13 +320,11 @@ def _kept(directory: Path) -> dict[str, list[tuple[Path, Stretch]]]:
         with contextlib.suppress(OSError):
             shelf.check_private(place)
             files += list(place.glob("*@*.parquet"))
-            for path in place.glob(f"{stretches.UNFINISHED}*"):
-                if _abandoned(path):
-                    path.unlink()
+            shelf.sweep(place)
     found: dict[str, list[tuple[Path, Stretch]]] = {}
     if not files:
         return found
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST_HELPERS)) as threads:
+    with ThreadPoolExecutor(helpers.wanted(len(files))) as threads:
         whole = threads.map(_intact, files)
         intact = [path for path, sure in zip(files, whole, strict=True) if sure]
     good = {path: it for path, it in _told(intact) if it.version == stretches.VERSION}
@@ -343,14 +334,6 @@ def _kept(directory: Path) -> dict[str, list[tuple[Path, Stretch]]]:
         with contextlib.suppress(OSError):
             path.unlink()
     return found
-
-
-def _abandoned(path: Path) -> bool:
-    """Whether nobody can be at a file any more."""
-    try:
-        return time.time() - path.stat().st_mtime > _ABANDONED_S
-    except OSError:
-        return False
 
 
 def _intact(path: Path) -> bool:
@@ -396,15 +379,3 @@ def _pieces(file: BinaryIO, start: int, end: int) -> Iterator[tuple[int, int]]:
                 stop = end
         yield start, stop
         start = stop
-
-
-def _helper(parent: int) -> None:
-    """A process that reads: it finishes what it is at, and does not outlive whom it helps."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

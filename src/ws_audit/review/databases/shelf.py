@@ -11,10 +11,15 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
+import time
 from hashlib import blake2b
 from pathlib import Path
+from typing import Final
 
 from ws_audit.review.segments import lines
+
+UNFINISHED: Final = "new-"  # what the name of a file that is being written begins with
+_ABANDONED_S: Final = 3600.0  # one this old is nobody's
 
 
 def places(directory: Path) -> list[Path]:
@@ -30,6 +35,21 @@ def check_private(place: Path) -> None:
     ours = status.st_uid in {os.getuid(), place.parent.stat().st_uid}
     if not stat.S_ISDIR(status.st_mode) or not ours or status.st_mode & 0o022:
         raise PermissionError(f"{place} is not private")
+
+
+def abandoned(path: Path) -> bool:
+    """Whether nobody can be at a file any more."""
+    try:
+        return time.time() - path.stat().st_mtime > _ABANDONED_S
+    except OSError:
+        return False
+
+
+def sweep(place: Path) -> None:
+    """Remove what somebody who was killed has left unfinished. Raises OSError."""
+    for path in place.glob(f"{UNFINISHED}*"):
+        if abandoned(path):
+            path.unlink()
 
 
 def digest(path: Path) -> str:

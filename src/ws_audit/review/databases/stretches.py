@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 VERSION: Final = 2  # of what such a file holds; one of another version is read again
 KEY: Final = "ws_audit_events"
-UNFINISHED: Final = "loading-"
+
 
 _TYPES: Final = {"str": "VARCHAR", "int": "BIGINT"}
 _IDS: Final = ("high", "low", "span", "parent", "alike")  # of 64 bits
@@ -133,7 +133,7 @@ def put(database: DuckDBPyConnection, table: str, rows: bytes) -> None:
 def keep(path: Path, it: Stretch, place: Path) -> tuple[Path, Stretch]:
     """Read a stretch and keep it in a file of its own. Raises OSError or duckdb.Error."""
     rows = read(path, it)
-    new = place / f"{UNFINISHED}{secrets.token_hex(8)}"
+    new = place / f"{shelf.UNFINISHED}{secrets.token_hex(8)}"
     with duckdb.connect(config={"threads": 1, "memory_limit": "512MB"}) as database:
         put(database, "happenings", rows)
         told = msgspec.json.encode(it).decode()
