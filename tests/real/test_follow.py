@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from tests.real.test_killed import leak
 from tests.real.test_open_incidents import ack
-from tests.real.world import SECOND, eventually, leaks, nanoseconds, serve
+from tests.real.world import SECOND, eventually, hears, leaks, nanoseconds, serve
 from ws_audit.tools.demo_cast import Cast
 from ws_audit.tools.demo_stage import environment
 
@@ -40,6 +40,7 @@ class Follower:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
+                preexec_fn=hears,  # noqa: PLW1509  (nothing but a system call)
             )
 
     @property

@@ -18,7 +18,7 @@ import pytest
 from websockets.sync.client import connect
 
 from tests.real.test_prometheus import CHECK, prometheus
-from tests.real.world import eventually, get, surroundings
+from tests.real.world import eventually, get, review, surroundings
 from ws_audit.inventory.merged import merged
 from ws_audit.scan.survey import survey
 from ws_audit.tools.demo_stage import HOST, free_ports
@@ -142,6 +142,12 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, An
 
 def short(name: str) -> str:
     return name.rpartition(":")[2]
+
+
+@pytest.mark.parametrize("name", ["fragmented", "consolidated"])
+def test_every_message_is_judged(examples: dict[str, dict[str, Any]], name: str) -> None:
+    coverage = json.loads(review(examples[name]["store"], "json"))["coverage"]
+    assert coverage["frames"] == coverage["judged"] > 30
 
 
 def test_before(examples: dict[str, dict[str, Any]]) -> None:

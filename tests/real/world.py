@@ -247,6 +247,11 @@ def _ready(service: Service) -> bool:
     return False
 
 
+def hears() -> None:
+    """In the new process: tests that run in the background begin with Ctrl-C ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def surroundings() -> dict[str, str]:
     """The environment of every process here: no setting of ours or of OpenTelemetry's in it."""
     found = {

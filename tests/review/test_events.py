@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
+from tests.real.world import hears
 from tests.unit.records import ADA, BOB, HASH, NOW, call, delivery
 from ws_audit.messages.intents import send_ids
 from ws_audit.model import Verdict
@@ -431,6 +432,7 @@ def test_ctrl_c_ends_quietly_and_leaves_what_was_loaded(tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
+        preexec_fn=hears,  # noqa: PLW1509  (nothing but a system call)
     )
     cache = tmp_path / "review.cache"
     deadline = time.monotonic() + 30

@@ -212,6 +212,8 @@ def test_no_variable_of_its_stays_in_the_drains_context(inside: Agent) -> None:
 
 def test_off_it_does_nothing_and_shows_nothing(tmp_path: Path) -> None:
     with agent(tmp_path / "trace", selftest_interval_seconds=0) as off:
+        while off.runtime.inventory.step():
+            pass
         for _ in range(5):
             assert not off.runtime._spare()
             off.runtime.drain.tick(2)

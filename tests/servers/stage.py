@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from websockets.sync.client import ClientConnection, connect
 
-from tests.real.world import Page, eventually, get
+from tests.real.world import Page, eventually, get, hears
 from tests.servers import backend
 from tests.startup.interpreters import Environment
 
@@ -88,7 +88,7 @@ class Stage:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # what is left of it can be ended with it
-                preexec_fn=_hears,  # noqa: PLW1509  (nothing but a system call)
+                preexec_fn=hears,  # noqa: PLW1509  (nothing but a system call)
             )
         server = Server(self, process, port, range(first, first + ports), log)
         try:
@@ -252,11 +252,6 @@ class Server:
             }
             assert document["problems"] == []
         return document
-
-
-def _hears() -> None:
-    """In the server's process: tests that run in the background begin with Ctrl-C ignored."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def free_port() -> int:
