@@ -19,8 +19,8 @@ from ws_audit.review.segments import read
 from ws_audit.review.telling import report
 
 from .actions import (
-    LONGEST_NAME,
     LONGEST_NOTE,
+    by_option,
     configured,
     incident_option,
     listed,
@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     incident_option(parser)
-    parser.add_argument("--by", required=True, type=text(LONGEST_NAME), metavar="NAME")
+    by_option(parser, "who does it; it is shown in every review")
     parser.add_argument(
         "--note",
         required=True,

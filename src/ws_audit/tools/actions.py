@@ -33,6 +33,21 @@ def incident_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("incident", metavar="INCIDENT", help="its id, as the review shows it")
 
 
+def by_option(parser: argparse.ArgumentParser, what: str) -> None:
+    """Declare --by, which no action on record goes without; `what` is its help."""
+    parser.add_argument("--by", required=True, type=text(LONGEST_NAME), metavar="NAME", help=what)
+
+
+def why_option(parser: argparse.ArgumentParser) -> None:
+    """Declare --note for an action that is about a person."""
+    parser.add_argument(
+        "--note",
+        type=text(LONGEST_NOTE),
+        metavar="TEXT",
+        help="why; it stands in the journal: name nobody in it",
+    )
+
+
 def source_option(parser: argparse.ArgumentParser) -> None:
     """Declare --source; without it, `configured` tells."""
     parser.add_argument(

@@ -19,7 +19,7 @@ from ws_audit.review.custody import erase
 from ws_audit.review.segments import gather
 from ws_audit.review.telling import report
 
-from .actions import LONGEST_NAME, LONGEST_NOTE, configured, sources_option, text, wrong
+from .actions import by_option, configured, sources_option, why_option, wrong
 
 if TYPE_CHECKING:
     from ws_audit.review.custody.erase import Found
@@ -77,19 +77,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "hash", metavar="HASH", type=_hash, help="32 digits, as ws-audit review who USER tells them"
     )
-    parser.add_argument(
-        "--by",
-        required=True,
-        type=text(LONGEST_NAME),
-        metavar="NAME",
-        help="who does it; it stands in the journal",
-    )
-    parser.add_argument(
-        "--note",
-        type=text(LONGEST_NOTE),
-        metavar="TEXT",
-        help="why; it stands in the journal: name nobody in it",
-    )
+    by_option(parser, "who does it; it stands in the journal")
+    why_option(parser)
     parser.add_argument("--yes", action="store_true", help="do it; else it is only shown")
     sources_option(parser)
     return parser

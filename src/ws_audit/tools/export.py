@@ -16,15 +16,7 @@ from typing import Final
 
 from ws_audit.review.custody import export
 
-from .actions import (
-    LONGEST_NAME,
-    configured,
-    incident_option,
-    listed,
-    source_option,
-    text,
-    wrong,
-)
+from .actions import by_option, configured, incident_option, listed, source_option, wrong
 from .review import progress
 
 _COMMAND: Final = "export"
@@ -77,12 +69,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     incident_option(parser)
     parser.add_argument("directory", metavar="DIR", help="empty, or not there yet")
-    parser.add_argument(
-        "--by",
-        required=True,
-        type=text(LONGEST_NAME),
-        metavar="NAME",
-        help="who takes it; it stands in the manifest and in the journal",
-    )
+    by_option(parser, "who takes it; it stands in the manifest and in the journal")
     source_option(parser)
     return parser

@@ -25,7 +25,7 @@ from ws_audit.review.custody import mentions
 from ws_audit.review.segments import gather
 from ws_audit.review.telling import report
 
-from .actions import LONGEST_NAME, LONGEST_NOTE, configured, sources_option, text, wrong
+from .actions import LONGEST_NAME, by_option, configured, sources_option, text, why_option, wrong
 from .review import progress
 
 if TYPE_CHECKING:
@@ -131,19 +131,8 @@ def _parser() -> argparse.ArgumentParser:
         help="the id as the application has it; - reads it from standard input, which keeps it out"
         " of the shell's history",
     )
-    parser.add_argument(
-        "--by",
-        required=True,
-        type=text(LONGEST_NAME),
-        metavar="NAME",
-        help="who asks; it stands in the journal",
-    )
-    parser.add_argument(
-        "--note",
-        type=text(LONGEST_NOTE),
-        metavar="TEXT",
-        help="why; it stands in the journal: name nobody in it",
-    )
+    by_option(parser, "who asks; it stands in the journal")
+    why_option(parser)
     parser.add_argument(
         "--tenant",
         type=text(LONGEST_NAME),
