@@ -33,6 +33,8 @@ from ws_audit.outputs.segments import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ws_audit.model import Span
 
 KEY_FILE: Final = "hash.key"
@@ -101,11 +103,11 @@ class Store:
         For the call path, any thread, and right after a fork. False: this line is lost,
         `dropped` has counted it and `last_error` says why.
         """
-        return self._write(VIOLATIONS, span)
+        return self._write(VIOLATIONS, lambda: self._lines.line(span))
 
     def write_coverage(self, span: Span) -> bool:
         """Append one line to the coverage; the same in every other respect."""
-        return self._write(COVERAGE, span)
+        return self._write(COVERAGE, lambda: self._lines.line(span))
 
     def changed_ns(self) -> int:
         """When the coverage was written last, by the clock of the disk; 0 if that is not known.
@@ -126,21 +128,7 @@ class Store:
         Not for the call path, but a violation that is written meanwhile waits for none of it.
         False: they are lost, and counted as one line; without `room` nothing was tried.
         """
-        try:
-            pid = os.getpid()
-            if self._pid != pid:
-                self._begin(pid)
-            if not self._room:
-                return False
-            line = self._lines.whole(spans)
-            with self._events_lock:
-                self._current(EVENTS).append(line)
-            return True
-        except Exception as error:
-            with self._lock:
-                self.dropped += 1
-            self._remember(error)
-            return False
+        return self._room and self._write(EVENTS, lambda: self._lines.whole(spans))
 
     def holds(self, text: str) -> int:
         """How often a text stands in the violations written last, as others would read them.
@@ -239,13 +227,16 @@ class Store:
             for segment in inherited.values():
                 segment.abandon()
 
-    def _write(self, kind: str, span: Span) -> bool:
+    def _lock_of(self, kind: str) -> RLock:
+        return self._events_lock if kind == EVENTS else self._lock
+
+    def _write(self, kind: str, encode: Callable[[], bytes]) -> bool:
         try:
             pid = os.getpid()
             if self._pid != pid:
                 self._begin(pid)
-            line = self._lines.line(span)
-            with self._lock:
+            line = encode()  # now: its resource says which process this is
+            with self._lock_of(kind):
                 self._current(kind).append(line)
             return True
         except Exception as error:
@@ -287,7 +278,7 @@ class Store:
         most = self._segment_bytes
         if kind == EVENTS:
             most = min(most, self._max_bytes // _EVENTS_PART)
-        with self._events_lock if kind == EVENTS else self._lock:
+        with self._lock_of(kind):
             segment = self._current(kind)
             full = segment.size >= most or segment.at_limit
             if full and segment.size:
