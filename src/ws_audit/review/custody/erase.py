@@ -16,18 +16,16 @@ import os
 import re
 import secrets
 import stat
-import tempfile
 import time
 from contextlib import suppress
-from hashlib import blake2b
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ws_audit import journal, schema
-from ws_audit.review.segments import lines
+from ws_audit.review.segments import gather, lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 HASH: Final = re.compile(r"[0-9a-f]{32}")
 _HEAD: Final = b"erased-"
@@ -126,9 +124,8 @@ def running(directory: Path) -> list[str]:
 
 def _caches(directory: Path) -> list[Path]:
     """Where reviews may have kept something of a directory: in it, or anybody's temporary place."""
-    name = blake2b(str(directory.resolve()).encode("utf-8", "replace"), digest_size=16)
-    elsewhere = Path(tempfile.gettempdir()).glob(f"ws-audit-*-{name.hexdigest()}")
-    return [directory / lines.CACHE, *sorted(elsewhere)]
+    anybodys = gather.elsewhere(directory, "*")
+    return [directory / lines.CACHE, *sorted(anybodys.parent.glob(anybodys.name))]
 
 
 def _overwrite(path: Path, digits: bytes, name: bytes) -> int:

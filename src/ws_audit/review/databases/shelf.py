@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
 import time
 from hashlib import blake2b
-from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from ws_audit.review.segments import lines
+from ws_audit.review.segments import gather, lines
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 UNFINISHED: Final = "new-"  # what the name of a file that is being written begins with
 _ABANDONED_S: Final = 3600.0  # one this old is nobody's
@@ -24,9 +25,7 @@ _ABANDONED_S: Final = 3600.0  # one this old is nobody's
 
 def places(directory: Path) -> list[Path]:
     """The folders in which something of a trace directory may be kept, the best one first."""
-    name = blake2b(str(directory.resolve()).encode("utf-8", "replace"), digest_size=16)
-    elsewhere = Path(tempfile.gettempdir(), f"ws-audit-{os.getuid()}-{name.hexdigest()}")
-    return [directory / lines.CACHE, elsewhere]
+    return [directory / lines.CACHE, gather.elsewhere(directory, str(os.getuid()))]
 
 
 def check_private(place: Path) -> None:

@@ -11,6 +11,8 @@ a copied segment is known for one.
 from __future__ import annotations
 
 import os
+import tempfile
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -32,6 +34,12 @@ def directories(where: Where) -> tuple[Path, ...]:
     for path in map(Path, several):
         found.setdefault(os.path.realpath(path), path)  # takes a circle of links, too
     return tuple(found.values())
+
+
+def elsewhere(directory: Path, user: str) -> Path:
+    """Where reviews by a user (a number) keep what they have read, if not in the directory."""
+    name = blake2b(str(directory.resolve()).encode("utf-8", "replace"), digest_size=16)
+    return Path(tempfile.gettempdir(), f"ws-audit-{user}-{name.hexdigest()}")
 
 
 def title(path: Path, among: tuple[Path, ...]) -> str:
